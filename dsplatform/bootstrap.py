@@ -1,0 +1,92 @@
+"""Settings and a database in, a platform out: builds every service once and lists who hears which event."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsplatform.core.database import Database
+from dsplatform.core.domain import Actor
+from dsplatform.core.events import VersionCommitted
+from dsplatform.core.interfaces import (
+    AccessControl,
+    DatasetDirectory,
+    FileKeeper,
+    SchemaCapturer,
+    SchemaReader,
+    VersionReader,
+    VersionWriter,
+)
+from dsplatform.core.outbox import Outbox
+from dsplatform.core.settings import Settings
+from dsplatform.datasets.service import DatasetService
+from dsplatform.files.service import FileService
+from dsplatform.files.stores import LocalStorage
+from dsplatform.ingestion.service import IngestionService
+from dsplatform.ingestion.sources import DropFolder
+from dsplatform.permissions.service import PermissionService
+from dsplatform.schemas.service import SchemaService
+from dsplatform.versioning.service import VersionService
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Every service, wired."""
+
+    settings: Settings
+    db: Database
+    outbox: Outbox
+    permissions: PermissionService
+    files: FileService
+    datasets: DatasetService
+    versions: VersionService
+    schemas: SchemaService
+    ingestion: IngestionService
+
+    def actor(self) -> Actor:
+        """The user as whom the command line acts."""
+        with self.db.transaction() as tx:
+            return self.permissions.actor(tx, self.settings.user)
+
+    def deliver(self) -> int:
+        """Delivers the events that are due; answers how many."""
+        return self.outbox.deliver(self.db)
+
+
+@contextmanager
+def bootstrap(settings: Settings, database_url: str) -> Iterator[Platform]:
+    """The platform on this database, for the length of the block."""
+    subscribers: dict[type, dict[str, object]] = {}
+    outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
+    with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store) as db:
+        permissions = PermissionService(db)
+        files = FileService(db, LocalStorage(Path(settings.storage_url)), workers=settings.workers)
+        datasets = DatasetService(db, permissions)
+        versions = VersionService(db, files, datasets, permissions)
+        schemas = SchemaService(db, files, versions)
+        folder = DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
+        ingestion = IngestionService(
+            db,
+            files,
+            datasets,
+            versions,
+            schemas,
+            permissions,
+            folder,
+            drop_user=settings.drop_user,
+            settle_seconds=settings.settle_seconds,
+            batch_files=settings.batch_files,
+        )
+        subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
+        yield Platform(settings, db, outbox, permissions, files, datasets, versions, schemas, ingestion)
+
+
+def _interfaces_hold(platform: Platform) -> None:
+    """Never called: mypy checks here that each service has what other modules ask of it."""
+    _access: AccessControl = platform.permissions
+    _keeper: FileKeeper = platform.files
+    _directory: DatasetDirectory = platform.datasets
+    _writer: VersionWriter = platform.versions
+    _reader: VersionReader = platform.versions
+    _capturer: SchemaCapturer = platform.schemas
+    _figures: SchemaReader = platform.schemas

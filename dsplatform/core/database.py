@@ -1,0 +1,232 @@
+"""The database: a pool, `with db.transaction() as tx`, and the base of the repositories.
+
+A transaction commits at a clean end and rolls back on an exception. It is the only place where driver errors become ours, and it
+hands the events that were recorded in it to the outbox before it commits. Everything runs at READ COMMITTED: protocols that need
+more take locks and say why.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, Self, TypeVar
+
+from psycopg import errors as pg
+from sqlalchemy import Connection, CursorResult, MetaData, RowMapping, create_engine, exc, text
+from sqlalchemy.orm import Session, registry
+from sqlalchemy.pool import QueuePool
+
+from dsplatform.core.domain import AggregateRoot, DomainEvent
+from dsplatform.core.errors import Conflict, DsplatformError, NotFound, Unavailable
+
+T = TypeVar("T")
+AggregateT = TypeVar("AggregateT", bound=AggregateRoot)
+Row = RowMapping
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""Every table of the platform; each is declared in the repository of the module that owns it."""
+
+mapping = registry(metadata=metadata)
+
+
+class ConstraintViolated(Conflict):
+    """A named constraint refused the change. Repositories turn the names they know into precise errors."""
+
+    code = "constraint_violated"
+
+    def __init__(self, message: str, constraint: str | None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class SerializationFailed(Unavailable):
+    """The server chose this transaction as the victim of a deadlock or a serialization conflict: run it again."""
+
+    code = "serialization_failed"
+
+
+class Transaction:
+    """One unit of work. Short-lived, for one thread; made by `Database.transaction`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session: Session | None = None
+        self._watched: list[AggregateRoot] = []
+        self._events: list[DomainEvent] = []
+
+    @property
+    def session(self) -> Session:
+        """The ORM's session on this transaction, made when first needed."""
+        if self._session is None:
+            self._session = Session(bind=self._connection, expire_on_commit=False, join_transaction_mode="control_fully")
+        return self._session
+
+    def execute(self, sql: str, **params: object) -> int:
+        """Runs one statement; answers with the number of rows it touched."""
+        return int(self._run(sql, params).rowcount)
+
+    def rows(self, sql: str, **params: object) -> Sequence[Row]:
+        """All rows of one question."""
+        return self._run(sql, params).mappings().all()
+
+    def row(self, sql: str, **params: object) -> Row | None:
+        """The only row, or None."""
+        return self._run(sql, params).mappings().one_or_none()
+
+    def scalar(self, sql: str, **params: object) -> Any:
+        """The first column of the only row, or None."""
+        return self._run(sql, params).scalar_one_or_none()
+
+    def _run(self, sql: str, params: Mapping[str, object]) -> CursorResult[Any]:
+        if self._session is not None:
+            self._session.flush()
+        return self._connection.execute(text(sql), dict(params))
+
+    def watch(self, aggregate: AggregateRoot) -> None:
+        """The aggregate's events belong to this transaction."""
+        if not any(aggregate is seen for seen in self._watched):
+            self._watched.append(aggregate)
+
+    def publish(self, event: DomainEvent) -> None:
+        """Records an event that no aggregate stands for."""
+        self._events.append(event)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What fails inside is undone alone; the transaction goes on. Driver errors become ours."""
+        try:
+            with self._connection.begin_nested():
+                yield
+        except exc.DBAPIError as err:
+            raise _translated(err) from err
+
+    def settle(self) -> list[DomainEvent]:
+        """Writes what the session still holds, and gives out the recorded events."""
+        if self._session is not None:
+            self._session.flush()
+        events = [event for aggregate in self._watched for event in aggregate.release()] + self._events
+        self._events = []
+        return events
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork."""
+
+    def __init__(self, url: str, *, pool_size: int = 5, outbox: Callable[[Transaction, list[DomainEvent]], None] | None = None) -> None:
+        self._engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            pool_pre_ping=True,
+            connect_args={"application_name": "dsplatform", "connect_timeout": 10, "options": "-c timezone=UTC"},
+        )
+        self._outbox = outbox
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A unit of work: commits at the end of the block, rolls back when it raises.
+
+        Raises `ConstraintViolated`, `SerializationFailed` or `Unavailable` for what the server refuses.
+        """
+        try:
+            with self._engine.begin() as connection:
+                tx = Transaction(connection)
+                yield tx
+                events = tx.settle()
+                if events and self._outbox:
+                    self._outbox(tx, events)
+        except (exc.DBAPIError, exc.TimeoutError) as err:
+            raise _translated(err) from err
+
+    def retrying(self, work: Callable[[Transaction], T], *, attempts: int = 10) -> T:
+        """Runs `work` in a transaction of its own, again when the server made it the victim of a deadlock or a serialization
+        conflict. `work` must have no effect outside the database."""
+        for attempt in range(1, attempts + 1):
+            try:
+                with self.transaction() as tx:
+                    return work(tx)
+            except SerializationFailed:
+                if attempt == attempts:
+                    raise
+                time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @contextmanager
+    def advisory_lock(self, name: str) -> Iterator[bool]:
+        """Tries to hold the named lock for the block; yields whether it does. Ends with the connection, so a crash frees it."""
+        with self._engine.connect() as connection:
+            key = {"name": name}
+            held = bool(connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key).scalar())
+            connection.commit()
+            try:
+                yield held
+            finally:
+                if held:
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.commit()
+
+    def close(self) -> None:
+        """Closes the pool's idle connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _translated(err: exc.DBAPIError | exc.TimeoutError) -> DsplatformError:
+    if isinstance(err, exc.TimeoutError):
+        return Unavailable("all database connections are in use: raise DSPLATFORM_POOL_SIZE or ask for less at once")
+    cause = err.orig
+    if isinstance(cause, pg.IntegrityError):
+        return ConstraintViolated(str(cause.diag.message_primary or cause), cause.diag.constraint_name)
+    if isinstance(cause, (pg.SerializationFailure, pg.DeadlockDetected)):
+        return SerializationFailed("the database asked to repeat the transaction")
+    if isinstance(cause, pg.UndefinedTable):
+        return Unavailable(f"{cause.diag.message_primary}: the database is not set up; run `dsplatform db upgrade`")
+    if isinstance(cause, pg.DiskFull):
+        return Unavailable("the database's disk is full: free space and repeat")
+    if isinstance(cause, (pg.OperationalError, pg.InterfaceError)):
+        reason = str(cause).strip().splitlines()
+        return Unavailable(f"the database does not answer: {reason[0] if reason else type(cause).__name__}")
+    raise err
+
+
+class SqlRepository(Generic[AggregateT]):
+    """Aggregates of one kind, kept by the ORM's mapping. A subclass names the class and how people call it."""
+
+    kind: type[AggregateT]
+    noun: str
+
+    def __init__(self, tx: Transaction) -> None:
+        self.tx = tx
+
+    def get(self, id_: int) -> AggregateT:
+        """The aggregate; raises `NotFound`."""
+        found = self.tx.session.get(self.kind, id_)
+        if found is None:
+            raise NotFound(f"{self.noun} {id_} does not exist")
+        self.tx.watch(found)
+        return found
+
+    def add(self, aggregate: AggregateT) -> Self:
+        """Stores a new aggregate and gives it its id; raises `ConstraintViolated` for a taken unique name."""
+        self.tx.session.add(aggregate)
+        try:
+            self.tx.session.flush()
+        except exc.IntegrityError as err:
+            raise _translated(err) from err
+        self.tx.watch(aggregate)
+        return self

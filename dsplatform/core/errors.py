@@ -1,0 +1,43 @@
+"""The five kinds of error. A door turns the kind into its own terms (exit code, HTTP status); the sentence is for a person.
+
+Raise the kind itself, or a subclass that stands next to the rule that raises it. A message says what happened, to what, and
+what to do: lower case, no full stop, with the values.
+"""
+
+from typing import ClassVar
+
+
+class DsplatformError(Exception):
+    """Something the caller can act on. `code` is stable, for programs; the message may be reworded at any time."""
+
+    code: ClassVar[str] = "error"
+
+
+class NotFound(DsplatformError):
+    """The thing named does not exist, or not for this caller."""
+
+    code = "not_found"
+
+
+class Conflict(DsplatformError):
+    """The request is fine, but the state it was made for has moved on, or the name is taken."""
+
+    code = "conflict"
+
+
+class Invalid(DsplatformError):
+    """The input can never be accepted as it is."""
+
+    code = "invalid"
+
+
+class Denied(DsplatformError):
+    """The caller lacks a right; the message names the right."""
+
+    code = "denied"
+
+
+class Unavailable(DsplatformError):
+    """A part that we stand on (database, storage, disk space) does not answer now; the same request may succeed later."""
+
+    code = "unavailable"

@@ -1,0 +1,117 @@
+"""Settings from the environment: one frozen object, checked at start. `SETTINGS` is the table that the README prints."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dsplatform.core.errors import Invalid
+
+PREFIX = "DSPLATFORM_"
+
+
+class WrongSetting(Invalid):
+    """An environment variable holds a value that cannot be used."""
+
+    code = "wrong_setting"
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser().absolute()
+
+
+def _directory_or_off(raw: str) -> Path | None:
+    return None if raw.lower() == "off" else _path(raw)
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
+    def parse(raw: str) -> int | float:
+        value = kind(raw)
+        if not low <= value <= high:
+            raise ValueError(f"must lie between {low:g} and {high:g}")
+        return value
+
+    return parse
+
+
+def _database_url(raw: str) -> str:
+    scheme, _, rest = raw.partition("://")
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"} or not rest:
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host:5432/dsplatform")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _storage_url(raw: str) -> str:
+    scheme = urlsplit(raw).scheme
+    if scheme not in {"", "file"}:
+        raise ValueError(f"storage of kind {scheme!r} is not supported: give a folder")
+    return str(_path(raw.removeprefix("file://")))
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return raw.lower()
+
+    return parse
+
+
+def _setting(help_: str, default: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
+    """A dataclass field with what is needed to read, check and document it. `default` is written as in the environment."""
+    return field(metadata={"help": help_, "default": default, "parse": parse}, repr=not secret)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this installation is set up. Build it with `Settings.from_env()`; secrets stay out of its `repr`."""
+
+    home: Path = _setting("Folder of everything local: database, stored files, drop folder, logs", "./.dsplatform", _path)
+    database_url: str = _setting("PostgreSQL 14+ to use; empty: the embedded server in `HOME/postgres`", "", _database_url, secret=True)
+    dagster_database_url: str = _setting(
+        "Database of Dagster's own tables; empty: `dagster` on the same server", "", _database_url, secret=True
+    )
+    pool_size: int = _setting("Database connections per process, at most", "5", _number(int, 1, 100))
+    storage_url: str = _setting("Where the bytes lie: a folder", "HOME/storage", _storage_url)
+    drop_dir: Path = _setting("Watched folder: `<dataset>/[<branch>/]<file>`", "HOME/drop", _path)
+    processed_dir: Path | None = _setting("Where ingested files go; `off`: they stay", "HOME/processed", _directory_or_off)
+    rejected_dir: Path | None = _setting("Where refused files go; `off`: they stay", "HOME/rejected", _directory_or_off)
+    drop_user: str = _setting("User as whom the drop folder acts", "system")
+    user: str = _setting("User as whom the command line acts", "system")
+    settle_seconds: float = _setting("A dropped file is complete when unchanged for this long", "5", _number(float, 0, 86_400))
+    batch_files: int = _setting("Files that one batch takes, at most", "10000", _number(int, 1, 100_000))
+    workers: int = _setting("Threads that hash and copy", "2", _number(int, 1, 64))
+    api_port: int = _setting("Port of the HTTP API; a free one if taken", "8000", _number(int, 1, 65_535))
+    dagster_port: int = _setting("Port of the Dagster UI; a free one if taken", "3000", _number(int, 1, 65_535))
+    log_level: str = _setting("Least level that is logged", "info", _one_of("debug", "info", "warning", "error"))
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
+        """Reads `DSPLATFORM_*`. Raises `WrongSetting` with the name and the reason for a bad value or a name that does not exist."""
+        env = os.environ if env is None else env
+        known = {f"{PREFIX}{f.name.upper()}": f for f in fields(cls)}
+        for name in env:
+            if name.startswith(PREFIX) and name not in known and name not in INTERNAL:
+                raise WrongSetting(f"{name} is not a setting; the settings are {', '.join(known)}")
+        values: dict[str, Any] = {}
+        for name, setting in known.items():
+            raw = env.get(name, "").strip() or setting.metadata["default"]
+            if raw.startswith("HOME/"):
+                raw = str(values["home"] / raw.removeprefix("HOME/"))
+            try:
+                values[setting.name] = setting.metadata["parse"](raw) if raw else ""
+            except ValueError as err:
+                shown = "its value" if not setting.repr else repr(raw)
+                raise WrongSetting(f"{name}: {shown} cannot be used: {err}") from err
+        return cls(**values)
+
+
+INTERNAL = frozenset({"DSPLATFORM_FAILPOINT"})
+"""Variables of the prefix that are no settings: switches of the tests."""
+
+
+def documentation() -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of each setting, in reading order."""
+    return [(f"{PREFIX}{f.name.upper()}", f.metadata["default"], f.metadata["help"]) for f in fields(Settings)]

@@ -1,0 +1,110 @@
+"""The words of the platform: ids, hashes, names and rights, each with the one rule that makes a raw value acceptable."""
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import NewType
+
+from dsplatform.core.errors import Invalid
+
+UserId = NewType("UserId", int)
+DatasetId = NewType("DatasetId", int)
+VersionId = NewType("VersionId", int)
+FileId = NewType("FileId", int)
+
+ContentHash = NewType("ContentHash", str)
+"""SHA-256 of the exact bytes, 64 lower-case hexadecimal digits."""
+
+FilePath = NewType("FilePath", str)
+"""The name of a component inside a version: a relative path with `/`, in Unicode NFC."""
+
+DatasetName = NewType("DatasetName", str)
+PointerName = NewType("PointerName", str)
+"""A branch or a tag; both live in one namespace per dataset."""
+
+MAIN = PointerName("main")
+LATEST = "latest"
+
+
+class PermissionType(StrEnum):
+    """A right on a dataset or a file. Each includes the ones before it."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def includes(self, other: "PermissionType") -> bool:
+        """Whether who holds this right also holds `other`."""
+        order = list(PermissionType)
+        return order.index(self) >= order.index(other)
+
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_DATASET = re.compile(r"\w(?:[\w .-]*[\w-])?")
+_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def content_hash(value: str) -> ContentHash:
+    """Accepts 64 hexadecimal digits in either case."""
+    lowered = value.lower()
+    if not _HASH.fullmatch(lowered):
+        raise Invalid(f"{value!r} is not a SHA-256 digest: expected 64 hexadecimal digits")
+    return ContentHash(lowered)
+
+
+def _hidden_character(text: str) -> str | None:
+    """The first character that a person can't see or that reorders what she sees, as U+XXXX."""
+    for char in text:
+        if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in _BIDI:
+            return f"U+{ord(char):04X}"
+    return None
+
+
+def file_path(value: str) -> FilePath:
+    """The rule for component names: relative, `/` between parts, no `.` or `..`, no backslash, no control or bidi characters,
+    1,024 bytes at most. Two names that are equal in Unicode NFC are the same name."""
+    name = unicodedata.normalize("NFC", value)
+    if hidden := _hidden_character(name):
+        raise Invalid(f"file name {value!r} holds the character {hidden}: rename the file")
+    if "\\" in name:
+        raise Invalid(f"file name {value!r} holds a backslash: rename the file")
+    if not name or any(part in {"", ".", ".."} for part in name.split("/")):
+        raise Invalid(f"file name {value!r} is not a relative path without empty, '.' or '..' parts")
+    if len(name.encode()) > 1024:
+        raise Invalid(f"file name {value[:40]!r}… has {len(name.encode())} bytes: 1,024 at most")
+    return FilePath(name)
+
+
+def dataset_name(value: str) -> DatasetName:
+    """The rule for dataset names: letters and digits of any script, `_`, `-`, `.` and inner spaces, beginning with a letter or digit
+    or `_`, no `..`, 128 bytes at most. What would make a reference (`name@ref`) or a path ambiguous is refused."""
+    name = unicodedata.normalize("NFC", value)
+    if not _DATASET.fullmatch(name) or ".." in name:
+        raise Invalid(
+            f"{value!r} is no valid dataset name: use letters, digits, '_', '-', '.' and inner spaces, beginning with a letter or digit"
+        )
+    if len(name.encode()) > 128:
+        raise Invalid(f"dataset name {value[:40]!r}… has {len(name.encode())} bytes: 128 at most")
+    return DatasetName(name)
+
+
+def pointer_name(value: str) -> PointerName:
+    """The rule for branch and tag names: 255 bytes at most; no control characters, spaces, `@`, `..`, leading `-`, empty parts
+    between slashes; not a plain number and not `latest`, which already mean versions."""
+    name = unicodedata.normalize("NFC", value)
+    reason = None
+    if not name or any(part in {"", "."} for part in name.split("/")):
+        reason = "it has an empty part"
+    elif _hidden_character(name) or any(char.isspace() for char in name):
+        reason = "it holds a space or a control character"
+    elif ".." in name or "@" in name or "\\" in name:
+        reason = "it holds '..', '@' or a backslash"
+    elif name.startswith("-"):
+        reason = "it begins with '-'"
+    elif name.isdecimal() or name == LATEST:
+        reason = "numbers and 'latest' already name versions"
+    elif len(name.encode()) > 255:
+        reason = "it has more than 255 bytes"
+    if reason:
+        raise Invalid(f"{value[:80]!r} is no valid branch or tag name: {reason}")
+    return PointerName(name)

@@ -1,0 +1,104 @@
+"""Table, mapping and questions of datasets."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
+
+from dsplatform.core.database import Row, SqlRepository, mapping, metadata
+from dsplatform.core.interfaces import DatasetRef
+from dsplatform.core.types import DatasetId
+from dsplatform.datasets.model import Dataset, DatasetSummary
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("labels", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("created_by", ForeignKey("users.id"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("deleted_at", DateTime(timezone=True)),
+    CheckConstraint("name <> ''", name="name"),
+    Index("uq_datasets_owner_name", "created_by", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_datasets_labels", "labels", postgresql_using="gin"),
+)
+
+mapping.map_imperatively(Dataset, datasets)
+
+_SUMMARY = """
+    SELECT d.id, d.name, d.slug, u.username AS owner, d.description, d.labels, d.created_at,
+           coalesce(v.versions, 0) AS versions, v.latest_version, v.latest_at
+    FROM datasets d JOIN users u ON u.id = d.created_by
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS versions, max(version_number) AS latest_version, max(created_at) AS latest_at
+        FROM dataset_versions WHERE dataset_id = d.id) v ON true
+    WHERE d.deleted_at IS NULL
+"""
+
+
+class Datasets(SqlRepository[Dataset]):
+    """Datasets as aggregates, and questions about many of them."""
+
+    kind = Dataset
+    noun = "dataset"
+
+    def find(self, user_id: int, name: str) -> DatasetRef | None:
+        """The living dataset that the name means to this user: an own one of that name, else the one with that slug."""
+        row = self.tx.row(
+            "SELECT id, name, slug, created_by FROM datasets "
+            "WHERE deleted_at IS NULL AND ((name = :name AND created_by = :user) OR slug = :name) "
+            "ORDER BY (name = :name AND created_by = :user) DESC LIMIT 1",
+            name=name,
+            user=user_id,
+        )
+        return None if row is None else DatasetRef(DatasetId(row["id"]), row["name"], row["slug"], row["created_by"])
+
+    def free_slug(self, name: str) -> str:
+        """The slug for a new dataset of that name. Two creators may be told the same; the unique constraint decides."""
+        taken = self.tx.rows(
+            "SELECT slug FROM datasets WHERE slug = :name OR (starts_with(slug, :name || '~') AND slug ~ '~[0-9]+$')", name=name
+        )
+        used = {row["slug"] for row in taken}
+        number = 1
+        while (slug := name if number == 1 else f"{name}~{number}") in used:
+            number += 1
+        return slug
+
+    def lock(self, dataset_id: DatasetId) -> bool:
+        """Makes commits to one dataset wait for each other and for its deletion; False when it is deleted.
+
+        NO KEY UPDATE, so that rows which only refer to the dataset can still be written.
+        """
+        row = self.tx.row("SELECT 1 FROM datasets WHERE id = :id AND deleted_at IS NULL FOR NO KEY UPDATE", id=dataset_id)
+        return row is not None
+
+    def page(self, *, search: str | None, label: str | None, after: str, limit: int) -> Sequence[DatasetSummary]:
+        """Summaries in slug order, those after the slug `after`. `search` looks into names and descriptions."""
+        rows = self.tx.rows(
+            _SUMMARY + "AND d.slug > :after "
+            "AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern) "
+            "AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label))) "
+            "ORDER BY d.slug LIMIT :limit",
+            after=after,
+            pattern=None if search is None else f"%{_escaped(search)}%",
+            label=label,
+            limit=limit,
+        )
+        return [_summary(row) for row in rows]
+
+    def summary(self, dataset_id: DatasetId) -> DatasetSummary:
+        """One dataset as lists show it."""
+        row = self.tx.row(_SUMMARY + "AND d.id = :id", id=dataset_id)
+        if row is None:
+            raise AssertionError("asked for a dataset that was found before, in the same transaction")
+        return _summary(row)
+
+
+def _escaped(pattern: str) -> str:
+    return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _summary(row: Row) -> DatasetSummary:
+    return DatasetSummary(**{**row, "labels": tuple(row["labels"])})

@@ -1,0 +1,113 @@
+"""Creating, changing and finding datasets."""
+
+from collections.abc import Iterable, Sequence
+
+from dsplatform.core.database import ConstraintViolated, Database, Transaction
+from dsplatform.core.domain import Actor
+from dsplatform.core.interfaces import AccessControl, DatasetRef
+from dsplatform.core.types import DatasetId, PermissionType, dataset_name
+from dsplatform.datasets.model import Dataset, DatasetMissing, DatasetNameTaken, DatasetSummary, labels
+from dsplatform.datasets.repository import Datasets
+
+MAX_ATTEMPTS = 20
+
+
+class DatasetService:
+    """The directory of datasets."""
+
+    def __init__(self, db: Database, access: AccessControl) -> None:
+        self._db = db
+        self._access = access
+
+    def create_dataset(self, actor: Actor, name: str, *, description: str = "", tags: Iterable[str] = ()) -> DatasetRef:
+        """A new, empty dataset, owned by the actor. Raises `Invalid` for a name against the rule, `DatasetNameTaken`."""
+        with self._db.transaction() as tx:
+            return self._create(tx, actor, name, description, tags)
+
+    def update_dataset(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        new_name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+    ) -> DatasetRef:
+        """Changes what is given and leaves the rest; needs `admin` on the dataset."""
+        try:
+            with self._db.transaction() as tx:
+                found = self.find(tx, actor, name)
+                self._access.require(tx, actor, PermissionType.ADMIN, found.id)
+                dataset = Datasets(tx).get(found.id)
+                if new_name is not None:
+                    dataset.rename(dataset_name(new_name))
+                if description is not None:
+                    dataset.description = description
+                if tags is not None:
+                    dataset.relabel(tags)
+                return DatasetRef(found.id, dataset.name, dataset.slug, dataset.created_by)
+        except ConstraintViolated as err:
+            raise _taken(err, new_name or name) from err
+
+    def get(self, actor: Actor, name: str) -> DatasetSummary:
+        """One dataset; needs `read`."""
+        with self._db.transaction() as tx:
+            found = self.find(tx, actor, name)
+            self._access.require(tx, actor, PermissionType.READ, found.id)
+            return Datasets(tx).summary(found.id)
+
+    def list(self, *, label: str | None = None, after: str = "", limit: int = 100) -> Sequence[DatasetSummary]:
+        """Datasets in slug order, those after the slug `after`."""
+        with self._db.transaction() as tx:
+            return Datasets(tx).page(search=None, label=label, after=after, limit=limit)
+
+    def search(self, words: str, *, label: str | None = None, after: str = "", limit: int = 100) -> Sequence[DatasetSummary]:
+        """Datasets whose name or description holds the words, in slug order."""
+        with self._db.transaction() as tx:
+            return Datasets(tx).page(search=words, label=label, after=after, limit=limit)
+
+    def find(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
+        """The living dataset of that name: the actor's own, else the one with that slug. Raises `DatasetMissing`."""
+        found = Datasets(tx).find(actor.user_id, name)
+        if found is None:
+            raise DatasetMissing(f"dataset {name!r} does not exist: `dsplatform datasets` lists what there is")
+        return found
+
+    def ensure(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
+        """`find`, or a new dataset owned by the actor. Raises `Invalid` for a name against the rule."""
+        found = Datasets(tx).find(actor.user_id, name)
+        return found or self._create(tx, actor, name, "", ())
+
+    def lock(self, tx: Transaction, dataset_id: DatasetId) -> None:
+        """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `DatasetMissing`."""
+        if not Datasets(tx).lock(dataset_id):
+            raise DatasetMissing(f"dataset {dataset_id} was deleted")
+
+    def _create(self, tx: Transaction, actor: Actor, name: str, description: str, tags: Iterable[str]) -> DatasetRef:
+        valid = dataset_name(name)
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            dataset = Dataset(
+                name=valid,
+                slug=Datasets(tx).free_slug(valid),
+                created_by=actor.user_id,
+                description=description,
+                labels=labels(tags),
+            )
+            try:
+                with tx.savepoint():
+                    Datasets(tx).add(dataset)
+                break
+            except ConstraintViolated as err:
+                # Somebody took the slug between the question and the insert; the next one is asked for.
+                if err.constraint != "uq_datasets_slug" or attempt == MAX_ATTEMPTS:
+                    raise _taken(err, name) from err
+        dataset.created()
+        dataset_id = DatasetId(dataset.id or 0)
+        self._access.own(tx, actor, dataset_id)
+        return DatasetRef(dataset_id, dataset.name, dataset.slug, dataset.created_by)
+
+
+def _taken(err: ConstraintViolated, name: str) -> Exception:
+    if err.constraint == "uq_datasets_owner_name":
+        return DatasetNameTaken(f"you have a dataset {name!r} already: choose another name or add a version to it")
+    return err

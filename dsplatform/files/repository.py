@@ -1,0 +1,285 @@
+"""Tables and statements of the content-addressed store."""
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.types import ContentHash, FileId
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),  # a new id per incarnation of a content
+    Column("content_hash", CHAR(64), nullable=False),
+    Column("file_size", BigInteger, nullable=False),
+    Column("storage_type", Text, nullable=False),
+    Column("file_path", Text, nullable=False),  # the storage key: written once, never reused
+    Column("file_type", Text, nullable=False),
+    Column("mime_type", Text),
+    Column("compression_type", Text),
+    Column("reference_count", BigInteger, nullable=False, server_default="0"),  # the folded part; see file_reference_counts
+    Column("metadata", JSONB),
+    Column("state", Text, nullable=False, server_default="ok"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("verified_at", DateTime(timezone=True)),
+    UniqueConstraint("content_hash", name="uq_files_content_hash"),
+    UniqueConstraint("file_path", name="uq_files_file_path"),
+    CheckConstraint("content_hash ~ '^[0-9a-f]{64}$'", name="content_hash"),
+    CheckConstraint("file_size >= 0", name="file_size"),
+    CheckConstraint("state IN ('ok', 'damaged')", name="state"),
+)
+
+upload_intents = Table(
+    "upload_intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("backend", Text, nullable=False),
+    Column("storage_keys", ARRAY(Text), nullable=False, server_default="{}"),  # written here before they are on the storage
+    Column("s3_upload_id", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index(None, "expires_at"),
+)
+
+upload_sessions = Table(
+    "upload_sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("dataset_id", ForeignKey("datasets.id")),
+    Column("owner_id", ForeignKey("users.id"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index(None, "expires_at"),
+)
+
+staged_files = Table(
+    "staged_files",
+    metadata,
+    Column("session_id", ForeignKey("upload_sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("file_id", ForeignKey("files.id"), nullable=False),
+    Index(None, "file_id"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("storage_key", Text, primary_key=True),
+    Column("content_hash", CHAR(64)),
+    Column("reason", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("purge_after", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Index(None, "purge_after"),
+)
+
+gc_queue = Table(
+    "gc_queue",
+    metadata,
+    Column("file_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("review_after", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Index(None, "review_after"),
+)
+
+file_reference_deltas = Table(
+    "file_reference_deltas",
+    metadata,
+    Column("file_id", BigInteger, nullable=False),
+    Column("delta", Integer, nullable=False),
+    Index(None, "file_id"),
+)
+
+_COLUMNS = "f.id, f.content_hash, f.file_size, f.file_path, f.file_type, f.state, f.created_at"
+
+
+class Files:
+    """Statements about stored contents."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def known(self, hashes: Collection[ContentHash]) -> Sequence[Row]:
+        """The rows of those contents that are stored."""
+        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(:hashes)", hashes=list(hashes))  # noqa: S608
+
+    def one(self, file_id: FileId) -> Row | None:
+        """The file with its exact reference count."""
+        return self._tx.row(
+            f"SELECT {_COLUMNS}, c.reference_count FROM files f JOIN file_reference_counts c ON c.file_id = f.id WHERE f.id = :id",  # noqa: S608
+            id=file_id,
+        )
+
+    def after(self, file_id: int, limit: int) -> Sequence[Row]:
+        """The next files in id order."""
+        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.id > :id ORDER BY f.id LIMIT :limit", id=file_id, limit=limit)  # noqa: S608
+
+    def pin(self, ids: Collection[FileId]) -> Mapping[FileId, Row]:
+        """Keeps the collector away from these rows until the transaction ends; answers with those that are still there.
+
+        Locked in id order so that two uploads cannot deadlock.
+        """
+        rows = self._tx.rows("SELECT id, file_path, state FROM files WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=sorted(ids))
+        return {row["id"]: row for row in rows}
+
+    def insert(self, rows: Sequence[Mapping[str, object]], storage_type: str) -> Mapping[ContentHash, FileId]:
+        """Records new contents; a content that was recorded meanwhile is left out of the answer.
+
+        Inserted in hash order so that two batches with contents in common cannot deadlock.
+        """
+        ordered = sorted(rows, key=lambda row: str(row["content_hash"]))
+        names = ("content_hash", "file_size", "file_path", "file_type", "mime_type", "compression_type")
+        inserted = self._tx.rows(
+            "INSERT INTO files (storage_type, content_hash, file_size, file_path, file_type, mime_type, compression_type) "
+            "SELECT :storage_type, n.* FROM unnest(CAST(:content_hash AS text[]), CAST(:file_size AS bigint[]), "
+            "CAST(:file_path AS text[]), CAST(:file_type AS text[]), CAST(:mime_type AS text[]), CAST(:compression_type AS text[])) n "
+            "ON CONFLICT (content_hash) DO NOTHING RETURNING content_hash, id",
+            storage_type=storage_type,
+            **{name: [row[name] for row in ordered] for name in names},
+        )
+        return {ContentHash(row["content_hash"]): FileId(row["id"]) for row in inserted}
+
+    def heal(self, file_id: FileId, old_key: str, new_key: str, size: int) -> bool:
+        """Points a damaged file at good bytes and gives the old object to the collector; False when somebody else did it first.
+
+        FOR UPDATE at once: two healers that both upgraded from a shared lock would deadlock.
+        """
+        row = self._tx.row("SELECT file_path FROM files WHERE id = :id FOR UPDATE", id=file_id)
+        if row is None or row["file_path"] != old_key:
+            return False
+        self._tx.execute(
+            "UPDATE files SET file_path = :key, state = 'ok', verified_at = now(), file_size = :size WHERE id = :id",
+            id=file_id,
+            key=new_key,
+            size=size,
+        )
+        self.bury([old_key], "healed", "1 hour")
+        return True
+
+    def bury(self, keys: Sequence[str], reason: str, grace: str) -> None:
+        """Gives objects that no row names to the collector, which deletes them after the grace period."""
+        self._tx.execute(
+            "INSERT INTO tombstones (storage_key, content_hash, reason, purge_after) "
+            "SELECT k, substring(k from '([0-9a-f]{64})'), :reason, now() + CAST(:grace AS interval) FROM unnest(CAST(:keys AS text[])) k "
+            "ON CONFLICT (storage_key) DO NOTHING",
+            keys=list(keys),
+            reason=reason,
+            grace=grace,
+        )
+
+
+class Intents:
+    """Uploads under way. The database's clock alone decides what has expired."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def open(self, upload_id: UUID, backend: str, keys: Sequence[str]) -> None:
+        """Begins an upload that will write these keys."""
+        self._tx.execute(
+            "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, :keys, now() + interval '1 hour')",
+            id=upload_id,
+            backend=backend,
+            keys=list(keys),
+        )
+
+    def reopen(self, upload_id: UUID, backend: str, keys: Sequence[str]) -> bool:
+        """Begins an upload again that has ended with a commit; False when it had not."""
+        return (
+            self._tx.execute(
+                "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, :keys, now() + interval '1 hour') "
+                "ON CONFLICT (id) DO NOTHING",
+                id=upload_id,
+                backend=backend,
+                keys=list(keys),
+            )
+            == 1
+        )
+
+    def extend(self, upload_id: UUID, keys: Sequence[str] = ()) -> bool:
+        """Renews an upload and names more keys; False when it has expired."""
+        return (
+            self._tx.execute(
+                "UPDATE upload_intents SET expires_at = now() + interval '1 hour', storage_keys = storage_keys || CAST(:keys AS text[]) "
+                "WHERE id = :id AND expires_at > now()",
+                id=upload_id,
+                keys=list(keys),
+            )
+            == 1
+        )
+
+    def hold(self, upload_id: UUID) -> bool:
+        """Keeps expiry waiting until the transaction ends; False when the upload has expired."""
+        row = self._tx.row("SELECT 1 FROM upload_intents WHERE id = :id AND expires_at > now() FOR UPDATE", id=upload_id)
+        return row is not None
+
+    def close(self, upload_id: UUID) -> bool:
+        """Ends an upload whose keys are all named by files now; False when it has expired."""
+        return self._tx.execute("DELETE FROM upload_intents WHERE id = :id AND expires_at > now()", id=upload_id) == 1
+
+    def abandon(self, upload_id: UUID) -> None:
+        """Ends an upload that was not recorded in full: the keys that no file names go to the collector.
+
+        Two statements: the second one's snapshot sees every file that was recorded before the intent was gone.
+        """
+        keys = self._tx.scalar("DELETE FROM upload_intents WHERE id = :id RETURNING storage_keys", id=upload_id)
+        if keys:
+            self._tx.execute(
+                "INSERT INTO tombstones (storage_key, content_hash, reason, purge_after) "
+                "SELECT k, substring(k from '([0-9a-f]{64})'), 'abandoned upload', now() + interval '24 hours' "
+                "FROM unnest(CAST(:keys AS text[])) k WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.file_path = k) "
+                "ON CONFLICT (storage_key) DO NOTHING",
+                keys=keys,
+            )
+
+
+class Staged:
+    """References of users at work."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def open(self, session_id: UUID, owner_id: int) -> None:
+        """A session, alive for a day."""
+        self._tx.execute(
+            "INSERT INTO upload_sessions (id, owner_id, expires_at) VALUES (:id, :owner, now() + interval '24 hours')",
+            id=session_id,
+            owner=owner_id,
+        )
+
+    def put(self, session_id: UUID, path: str, file_id: FileId) -> None:
+        """Names a file in the session."""
+        self._tx.execute(
+            "INSERT INTO staged_files (session_id, path, file_id) VALUES (:session, :path, :file)",
+            session=session_id,
+            path=path,
+            file=file_id,
+        )
+
+    def remove(self, session_id: UUID, path: str) -> bool:
+        """Drops a name, and the session with its last one; False when there was no such name."""
+        removed = self._tx.execute("DELETE FROM staged_files WHERE session_id = :session AND path = :path", session=session_id, path=path)
+        self._tx.execute(
+            "DELETE FROM upload_sessions s WHERE s.id = :session AND NOT EXISTS (SELECT 1 FROM staged_files f WHERE f.session_id = s.id)",
+            session=session_id,
+        )
+        return removed == 1

@@ -1,0 +1,179 @@
+"""Storing, reading and verifying files."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Self
+from uuid import UUID, uuid4
+
+from dsplatform.core.database import Database, Row
+from dsplatform.core.domain import Actor
+from dsplatform.core.errors import Invalid
+from dsplatform.core.interfaces import Refused, Source, UploadOvertaken
+from dsplatform.core.types import ContentHash, FileId
+from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, StoredFile
+from dsplatform.files.reading import CHUNK_BYTES
+from dsplatform.files.repository import Files, Staged
+from dsplatform.files.stores import StorageBackend
+from dsplatform.files.upload import StagedUpload
+
+MAX_ATTEMPTS = 20
+"""How often a recording that others keep overtaking is repeated."""
+
+
+class FileService:
+    """The content-addressed store: the exact bytes of each content once."""
+
+    def __init__(self, db: Database, storage: StorageBackend, *, workers: int = 2) -> None:
+        self._db = db
+        self._storage = storage
+        self._workers = workers
+
+    def upload(self) -> AbstractContextManager[StagedUpload]:
+        """Begins an upload of any number of sources: `add`, `seal`, then `record` in a transaction."""
+        return StagedUpload(self._db, self._storage, self._workers)
+
+    def store_file(self, actor: Actor, source: Source, *, name: str = "file", session: UUID | None = None) -> FileReference:
+        """Stores the bytes of one source and stages them under `name`, so that they stay until the reference is deleted or, after a
+        day, expires. Memory does not grow with the source. Raises `Invalid` for a source that cannot be taken."""
+        with self.upload() as upload:
+            (content,) = upload.add([source])
+            if isinstance(content, Refused):
+                raise Invalid(f"{source if isinstance(source, Path) else name} cannot be stored: {content.reason}")
+            upload.seal()
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                try:
+                    with self._db.transaction() as tx:
+                        file_id = upload.record(tx, [content.content_hash])[content.content_hash]
+                        staged = Staged(tx)
+                        if session is None:
+                            session_id = uuid4()
+                            staged.open(session_id, actor.user_id)
+                        else:
+                            session_id = session
+                        staged.put(session_id, name, file_id)
+                    break
+                except UploadOvertaken:
+                    if attempt == MAX_ATTEMPTS:
+                        raise
+                    upload.reconcile()
+        return FileReference(session_id, name, file_id, content.content_hash, content.is_new)
+
+    def delete_reference(self, reference: FileReference) -> None:
+        """Gives up a staged file. The content goes when nothing else names it, and never before its grace period ends."""
+        with self._db.transaction() as tx:
+            if not Staged(tx).remove(reference.session_id, reference.path):
+                raise FileMissing(f"reference {reference.path!r} of session {reference.session_id} does not exist (any more)")
+
+    def get_file(self, file_id: FileId) -> StoredFile:
+        """What is known of a file. Raises `FileMissing`."""
+        with self._db.transaction() as tx:
+            row = Files(tx).one(file_id)
+        if row is None:
+            raise FileMissing(f"file {file_id} does not exist")
+        return StoredFile(
+            FileId(row["id"]),
+            ContentHash(row["content_hash"]),
+            row["file_size"],
+            row["file_path"],
+            row["file_type"],
+            row["state"],
+            row["created_at"],
+            row["reference_count"],
+        )
+
+    def open(self, file_id: FileId) -> BinaryIO:
+        """The bytes, for reading. Raises `FileDamaged` when the object is lost; `verified_chunks` also checks what it reads."""
+        file = self.get_file(file_id)
+        try:
+            return self._storage.open(file.storage_key)
+        except FileNotFoundError as err:
+            raise _damaged(file, "its bytes are missing") from err
+
+    @contextmanager
+    def local_path(self, file_id: FileId) -> Iterator[Path]:
+        """A local file with the exact bytes, to read and not to change, for as long as the block lasts."""
+        file = self.get_file(file_id)
+        try:
+            with self._storage.local_path(file.storage_key) as path:
+                yield path
+        except FileNotFoundError as err:
+            raise _damaged(file, "its bytes are missing") from err
+
+    @contextmanager
+    def verified_chunks(self, file_id: FileId) -> Iterator["HashingReader"]:
+        """The bytes in chunks of 1 MiB; raises `FileDamaged` before the last chunk when they are not what was stored."""
+        file = self.get_file(file_id)
+        with self.open(file_id) as reader:
+            yield HashingReader(reader, file)
+
+    def verify(self, *, contents: bool) -> Iterator[Problem | None]:
+        """Looks at every file in id order and yields one item each: None, or what is wrong.
+
+        Without `contents` only presence and size are checked; with it every byte is read and hashed.
+        """
+        last = 0
+        while True:
+            with self._db.transaction() as tx:
+                rows = Files(tx).after(last, 1_000)
+            if not rows:
+                return
+            for row in rows:
+                yield self._check(row, contents=contents)
+            last = rows[-1]["id"]
+
+    def _check(self, row: Row, *, contents: bool) -> Problem | None:
+        finding: str | None = None
+        size = self._storage.size(row["file_path"])
+        if row["state"] != "ok":
+            finding = "it is marked as damaged"
+        elif size is None:
+            finding = "its bytes are missing"
+        elif size != row["file_size"]:
+            finding = f"it has {size} bytes instead of {row['file_size']}"
+        elif contents and self._digest(row["file_path"]) != row["content_hash"]:
+            finding = "its bytes have changed"
+        return Problem(FileId(row["id"]), ContentHash(row["content_hash"]), finding) if finding else None
+
+    def _digest(self, key: str) -> str:
+        with self._storage.open(key) as reader:
+            digest = hashlib.sha256()
+            while chunk := reader.read(CHUNK_BYTES):
+                digest.update(chunk)
+            return digest.hexdigest()
+
+
+class HashingReader:
+    """Chunks of a file, hashed as they pass. The last one is held back until the digest is known to be right."""
+
+    def __init__(self, reader: BinaryIO, file: StoredFile) -> None:
+        self._reader = reader
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._left = file.file_size
+        self._next = self._read()
+
+    def _read(self) -> bytes:
+        chunk = self._reader.read(CHUNK_BYTES)
+        self._digest.update(chunk)
+        self._left -= len(chunk)
+        return chunk
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        current, self._next = self._next, b""
+        if current:
+            self._next = self._read()
+        if not self._next:
+            if self._left != 0 or self._digest.hexdigest() != self._file.content_hash:
+                raise _damaged(self._file, "its bytes have changed")
+            if not current:
+                raise StopIteration
+        return current
+
+
+def _damaged(file: StoredFile, finding: str) -> FileDamaged:
+    return FileDamaged(f"file {file.id} ({file.content_hash[:12]}…) is damaged: {finding}; upload the same content again to heal it")

@@ -1,0 +1,277 @@
+"""One upload: sources are hashed, bytes the store lacks are written and made durable, then recorded in the caller's transaction.
+
+The order of the storage protocol: the intent names every key before an object is written under it; one barrier makes all objects
+durable; only then does a row name them. A crash anywhere leaves an intent whose keys the collector finds. A content that the store
+has already is not written again, but its object is looked at, so that a lost or damaged one is healed by the bytes at hand.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import uuid4
+
+from dsplatform.core.database import Database, Transaction
+from dsplatform.core.errors import Unavailable
+from dsplatform.core.interfaces import Content, Refused, Source, UploadOvertaken
+from dsplatform.core.types import ContentHash, FileId
+from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, sniff, storage_key
+from dsplatform.files.reading import SourceRefused, Taken, take
+from dsplatform.files.repository import Files, Intents
+from dsplatform.files.stores import StorageBackend
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+SMALL_BYTES = 256 * 1024
+"""Files up to this size are hashed in memory before anything is written, so that a duplicate costs no write."""
+WINDOW_BYTES = 64 * 1024 * 1024
+"""How much of them is held in memory at once."""
+RENEW_SECONDS = 60
+
+
+@dataclass
+class _Held:
+    """What the upload knows of one content."""
+
+    taken: Taken
+    source: Source
+    key: str | None = None
+    """Our own copy's key, where we wrote one."""
+    file_id: FileId | None = None
+    """The row that the store has."""
+    bad_key: str | None = None
+    """The object of that row, where it must be healed."""
+
+    @property
+    def is_new(self) -> bool:
+        return self.file_id is None
+
+
+class StagedUpload:
+    """See `core.interfaces.Upload`. Used as a context manager; leaving it gives back what was not recorded."""
+
+    def __init__(self, db: Database, storage: StorageBackend, workers: int) -> None:
+        self._db = db
+        self._storage = storage
+        self._id = uuid4()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
+        self._held: dict[ContentHash, _Held] = {}
+        self._unsealed: list[str] = []
+        self._spooled = False
+        self._intent_lock = threading.Lock()
+        self._intent_open = False
+        self._intent_closed_in_tx = False
+        self._renewed_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        if self._intent_open and not (kind is None and self._intent_closed_in_tx):
+            with self._db.transaction() as tx:
+                Intents(tx).abandon(self._id)
+        if self._spooled:
+            self._storage.discard_spooled(self._id)
+
+    # --- add -------------------------------------------------------------------------------------------------------------------
+
+    def add(self, sources: Sequence[Source]) -> Sequence[Content | Refused]:
+        """Hashes every source and writes what the store lacks. One answer per source, in their order."""
+        answers: list[Content | Refused] = []
+        for window in _windows(sources):
+            answers += self._add_window(window)
+        return answers
+
+    def _add_window(self, sources: Sequence[Source]) -> list[Content | Refused]:
+        results = self._each(sources, self._take)
+        fresh: list[_Held] = []
+        for source, result in zip(sources, results, strict=True):
+            if isinstance(result, Taken) and result.content_hash not in self._held:
+                held = _Held(result, source)
+                self._held[result.content_hash] = held
+                fresh.append(held)
+        self._settle(fresh)
+        new = {held.taken.content_hash for held in fresh if held.is_new}
+        answers: list[Content | Refused] = []
+        for result in results:
+            if isinstance(result, Refused):
+                answers.append(result)
+                continue
+            answers.append(Content(result.content_hash, result.size, sniff(result.head), is_new=result.content_hash in new))
+            new.discard(result.content_hash)  # the second source with these bytes is a duplicate of the first
+        return answers
+
+    def _take(self, source: Source) -> Taken | Refused:
+        try:
+            return take(source, self._spool, SMALL_BYTES, self._renew)
+        except SourceRefused as err:
+            return Refused(str(err), may_retry=err.may_retry)
+
+    def _spool(self) -> Path:
+        """Where a stream goes whose key is not known yet. The intent comes before its first byte."""
+        with self._intent_lock:
+            if not self._intent_open:
+                self._open_intent()
+            self._spooled = True
+        return self._storage.spool(self._id)
+
+    def _settle(self, contents: Sequence[_Held]) -> None:
+        """Looks each content up, and writes those that the store lacks or has lost."""
+        with self._db.transaction() as tx:
+            known = {row["content_hash"]: row for row in Files(tx).known([held.taken.content_hash for held in contents])}
+        hits = [held for held in contents if held.taken.content_hash in known]
+        sizes = self._each([known[held.taken.content_hash]["file_path"] for held in hits], self._storage.size)
+        for held, size in zip(hits, sizes, strict=True):
+            row = known[held.taken.content_hash]
+            held.file_id = row["id"]
+            held.bad_key = None if size == held.taken.size and row["state"] == "ok" else row["file_path"]
+            if row["file_path"] == held.key:  # our own row: its commit arrived though its answer did not
+                held.key = held.bad_key = None
+        missing = [held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)]
+        for held in missing:
+            held.key = storage_key(held.taken.content_hash, self._id)
+        if missing:
+            self._open_intent([held.key for held in missing if held.key])
+            self._each(missing, self._write)
+            self._unsealed += [held.key for held in missing if held.key]
+        for held in contents:
+            if held.key is not None or isinstance(held.source, Path):  # written, or can be read again
+                held.taken.data = None
+
+    def _write(self, held: _Held) -> None:
+        if held.key is None:
+            raise AssertionError("a content is written under a key")
+        taken = held.taken
+        if taken.data is None and taken.spooled is None:  # forgotten because the store had it, and then it had not
+            taken = take(held.source, self._spool, SMALL_BYTES, self._renew)
+            if taken.content_hash != held.taken.content_hash:
+                raise Unavailable(f"{held.source} changed while it was uploaded: upload it again")
+        if taken.data is not None:
+            self._storage.put(held.key, taken.data)
+        elif taken.spooled is not None:
+            self._storage.place(taken.spooled, held.key)
+
+    def _each(self, items: Sequence[A], work: Callable[[A], B]) -> list[B]:
+        """Runs `work` on each item in the pool's threads, a slice at a time: a thread hand-over per tiny file costs more than the file."""
+        slices = [items[start : start + 64] for start in range(0, len(items), 64)]
+        if len(items) == 1:
+            return [work(items[0])]
+        done = self._pool.map(lambda part: [work(item) for item in part], slices if len(items) > 64 else [[item] for item in items])
+        return [answer for part in done for answer in part]
+
+    # --- the intent ------------------------------------------------------------------------------------------------------------
+
+    def _open_intent(self, keys: Sequence[str] = ()) -> None:
+        with self._db.transaction() as tx:
+            if not self._intent_open:
+                Intents(tx).open(self._id, self._storage.kind, keys)
+            elif self._intent_closed_in_tx and Intents(tx).reopen(self._id, self._storage.kind, keys):
+                self._intent_closed_in_tx = False
+            elif not Intents(tx).extend(self._id, keys):
+                raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
+        self._intent_open = True
+        self._renewed_at = time.monotonic()
+
+    def _renew(self) -> None:
+        """Called between chunks of a long stream."""
+        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
+            with self._intent_lock:
+                self._open_intent()
+
+    # --- seal and record -------------------------------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        """Makes all that was added durable, with one barrier."""
+        self._storage.sync(self._unsealed)
+        self._unsealed = []
+
+    def record(self, tx: Transaction, hashes: Collection[ContentHash]) -> Mapping[ContentHash, FileId]:
+        """See `core.interfaces.Upload.record`."""
+        if self._unsealed:
+            raise AssertionError("seal() comes before record(): a row must never name bytes that a power cut can take")
+        wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes)]
+        ids: dict[ContentHash, FileId] = {}
+        if self._intent_open:
+            self._keep_intent(tx, wanted)
+        files = Files(tx)
+        new = [held for held in wanted if held.is_new]
+        if new:
+            ids.update(files.insert([_row(held) for held in new], self._storage.kind))
+            if len(ids) < len(new):
+                raise UploadOvertaken("another upload recorded some of these contents first")
+        ids.update(self._pin(tx, [held for held in wanted if not held.is_new]))
+        return ids
+
+    def _keep_intent(self, tx: Transaction, wanted: Sequence[_Held]) -> None:
+        """With the last of our own objects the intent ends in the same transaction; before, it is held against expiry."""
+        ours = {held.taken.content_hash for held in self._held.values() if held.key is not None}
+        last = ours <= {held.taken.content_hash for held in wanted}
+        alive = Intents(tx).close(self._id) if last else Intents(tx).hold(self._id)
+        if not alive:
+            raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
+        self._intent_closed_in_tx = last
+
+    def _pin(self, tx: Transaction, known: Sequence[_Held]) -> dict[ContentHash, FileId]:
+        """Contents that the store has: pinned, healed where their object is bad, our spare copies given to the collector."""
+        files = Files(tx)
+        ids = {held.taken.content_hash: held.file_id for held in known if held.file_id is not None}
+        if not ids:
+            return {}
+        for held in sorted((held for held in known if held.bad_key), key=lambda held: held.file_id or 0):
+            if not files.heal(held.file_id or FileId(0), held.bad_key or "", held.key or "", held.taken.size):
+                raise UploadOvertaken("somebody else healed this file")
+        rows = files.pin(ids.values())
+        for held in known:
+            row = rows.get(held.file_id or FileId(0))
+            if row is None or row["state"] != "ok":
+                raise UploadOvertaken("a content that was stored is gone or damaged by now")
+        spare = [held.key for held in known if held.key and not held.bad_key]
+        if spare:
+            files.bury(spare, "duplicate", "1 hour")
+        return ids
+
+    def reconcile(self) -> None:
+        """Looks at the store again and writes what it lacks now, durably."""
+        for held in self._held.values():
+            held.file_id = held.bad_key = None
+        self._settle(list(self._held.values()))
+        self.seal()
+
+
+def _row(held: _Held) -> dict[str, object]:
+    kind = sniff(held.taken.head)
+    return {
+        "content_hash": held.taken.content_hash,
+        "file_size": held.taken.size,
+        "file_path": held.key,
+        "file_type": kind,
+        "mime_type": MIME_TYPES.get(kind, "application/octet-stream"),
+        "compression_type": kind if kind in COMPRESSIONS else None,
+    }
+
+
+def _windows(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """Runs of sources whose small files fit into memory together; each run keeps the given order."""
+    window: list[Source] = []
+    held = 0
+    for source in sources:
+        size = SMALL_BYTES
+        if isinstance(source, Path):
+            try:
+                size = min(SMALL_BYTES, os.stat(source, follow_symlinks=False).st_size)
+            except OSError:
+                size = 0
+        if window and held + size > WINDOW_BYTES:
+            yield window
+            window, held = [], 0
+        window.append(source)
+        held += size
+    if window:
+        yield window

@@ -1,0 +1,118 @@
+"""Everything of `dsplatform up`: which processes, on which ports, with which environment and folders."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dsplatform.core.errors import Unavailable
+from dsplatform.core.paths import shipped
+from dsplatform.core.settings import Settings
+from dsplatform.local import database_for, upgrade
+from dsplatform.supervisor import Service, Show, Supervisor, answers, free_port, only_one
+
+LOCATION, MODULE = "dsplatform", "dsplatform.definitions"
+UNFINISHED = "{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}, limit: 1) { ... on Runs { count } } }"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is up."""
+
+    supervisor: Supervisor
+    database_url: str
+    api_port: int
+    dagster_port: int | None
+
+    def has_unfinished_runs(self) -> bool:
+        """Whether Dagster has runs that wait or work; yes when it does not answer."""
+        if self.dagster_port is None:
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.dagster_port, timeout=10)
+        with contextlib.closing(connection):
+            try:
+                connection.request("POST", "/graphql", json.dumps({"query": UNFINISHED}), {"Content-Type": "application/json"})
+                answer = json.load(connection.getresponse())
+                return bool(answer["data"]["runsOrError"]["count"] > 0)
+            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+                return True
+
+
+@contextmanager
+def running(settings: Settings, step: Callable[[str], None], show: Show, *, dagster: bool, verbose: bool) -> Iterator[Stack]:
+    """Starts all of it, keeps it for the block, and stops all of it. `step` hears what has been done, `show` what processes say."""
+    with only_one(settings.home), database_for(settings) as (url, dagster_url):
+        where = "the server of DSPLATFORM_DATABASE_URL" if settings.database_url else f"in {settings.home / 'postgres'}"
+        step(f"database is up ({where})")
+        upgrade(url)
+        step("migrations are applied")
+        settings.drop_dir.mkdir(parents=True, exist_ok=True)
+        env = _environment(settings, url, dagster_url)
+        with Supervisor(settings.home / "logs", env, show, verbose=verbose) as supervisor:
+            api_port = free_port(settings.api_port)
+            supervisor.start(_api(api_port))
+            dagster_port = None
+            if dagster:
+                dagster_port = free_port(settings.dagster_port)
+                _start_dagster(supervisor, step, Path(env["DAGSTER_HOME"]), env, dagster_port)
+            supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
+            yield Stack(supervisor, url, api_port, dagster_port)
+            step("stopping")
+        step("stopped")
+
+
+def _environment(settings: Settings, url: str, dagster_url: str) -> dict[str, str]:
+    """Of the children: ours, with the databases named, so that they start none themselves."""
+    return os.environ | {
+        "DSPLATFORM_HOME": str(settings.home),
+        "DSPLATFORM_DATABASE_URL": url,
+        "DSPLATFORM_DAGSTER_DATABASE_URL": dagster_url,
+        "DAGSTER_HOME": str(settings.home / "dagster"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _api(port: int) -> Service:
+    command = [sys.executable, "-m", "uvicorn", "dsplatform.api.app:create_app", "--factory", "--host", "127.0.0.1"]
+    return Service("api", [*command, "--port", str(port), "--timeout-graceful-shutdown", "5"], lambda: answers(port, "/health/ready"))
+
+
+def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Path, env: Mapping[str, str], port: int) -> None:
+    """One code server for the webserver and the daemon, which would each start their own otherwise; then these two."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(shipped("dagster.yaml"), home / "dagster.yaml")
+    code_port = free_port()
+    server = {"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}}
+    workspace = home / "workspace.yaml"
+    workspace.write_text(json.dumps({"load_from": [server]}, indent=2) + "\n")  # JSON is YAML
+    python = [sys.executable, "-m"]
+    grpc = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(code_port), "-m", MODULE, "--location-name", LOCATION]
+    supervisor.start(Service("code", [*python, *grpc, "--use-python-environment-entry-point"], lambda: answers(code_port)))
+    _prepare_tables(home, env)
+    supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
+    web = ["dagster_webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port), "--db-pool-max-overflow", "5"]
+    supervisor.start(
+        Service("webserver", [*python, *web], lambda: answers(port, "/server_info")),
+        Service("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)]),
+    )
+
+
+def _prepare_tables(home: Path, env: Mapping[str, str]) -> None:
+    """Dagster's own tables, once per release and database: its processes would make them at once and trip over each other."""
+    mark = home / "tables"
+    current = f"{version('dagster')} {hashlib.sha256(env['DSPLATFORM_DAGSTER_DATABASE_URL'].encode()).hexdigest()}\n"
+    if mark.exists() and mark.read_text() == current:
+        return
+    done = subprocess.run([sys.executable, "-m", "dagster", "instance", "migrate"], env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable("Dagster's tables cannot be made:\n" + "\n".join(done.stderr.strip().splitlines()[-10:]))
+    mark.write_text(current)

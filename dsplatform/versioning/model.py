@@ -1,0 +1,145 @@
+"""Rules of versions: what a change means against a parent, and the document that records it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dsplatform.core.domain import ValueObject
+from dsplatform.core.errors import Conflict, Invalid, NotFound
+from dsplatform.core.interfaces import CommitMode, Content, VersionChange
+from dsplatform.core.types import ContentHash, DatasetId, FilePath, VersionId
+
+OVERLAY_FORMAT = "dsplatform.overlay/1"
+
+
+class VersionMissing(NotFound):
+    """No version that the reference names."""
+
+    code = "version_missing"
+
+
+class HeadMoved(Conflict):
+    """The branch is not where the change was made for."""
+
+    code = "head_moved"
+
+
+class EmptyVersion(Invalid):
+    """A version without any component would say nothing."""
+
+    code = "empty_version"
+
+
+@dataclass(frozen=True)
+class Head(ValueObject):
+    """Where a branch points, with what the next version needs to know of it."""
+
+    version_id: VersionId
+    version_number: int
+    overlay_hash: ContentHash
+
+
+@dataclass(frozen=True)
+class Version(ValueObject):
+    """A version as lists show it."""
+
+    id: VersionId
+    dataset_id: DatasetId
+    number: int
+    message: str
+    parent_number: int | None
+    author: str
+    created_at: datetime
+    components: int
+    total_bytes: int
+    overlay_hash: ContentHash
+    pointers: tuple[str, ...]
+    """Branches and tags that point here."""
+
+
+@dataclass(frozen=True)
+class Difference(ValueObject):
+    """What a change means against the components of its parent."""
+
+    added: Mapping[FilePath, Content]
+    updated: Mapping[FilePath, Content]
+    removed: tuple[FilePath, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the version would equal its parent."""
+        return not (self.added or self.updated or self.removed)
+
+
+@dataclass(frozen=True)
+class Draft(ValueObject):
+    """A change, worked out against the head that was seen. Committing it succeeds only while the branch is still there."""
+
+    change: VersionChange
+    seen: Head | None
+    """None: the dataset has no version yet."""
+    forks: bool
+    """Whether the branch is new and begins at `seen`, the head of `main`."""
+    difference: Difference
+    overlay: bytes
+
+
+def difference(change: VersionChange, differing: Mapping[FilePath, ContentHash | None], parent_names: Sequence[FilePath]) -> Difference:
+    """What `change` means.
+
+    `differing` holds the components that it puts and whose content the parent has not under that name, with the parent's hash or
+    None; `parent_names` are all names of the parent (only looked at where the change can remove). Raises `Invalid` for the removal
+    of a name that is not there, or that is put at the same time.
+    """
+    added = {name: change.put[name] for name, old in differing.items() if old is None}
+    updated = {name: change.put[name] for name, old in differing.items() if old is not None}
+    known = set(parent_names)
+    for name in change.remove:
+        if name in change.put:
+            raise Invalid(f"component {name!r} cannot be put and removed by one version")
+        if name not in known:
+            raise Invalid(f"component {name!r} cannot be removed: the parent version has no component of that name")
+    gone = set(change.remove)
+    if change.mode is CommitMode.REPLACE:
+        gone |= known - set(change.put)
+    return Difference(added, updated, tuple(name for name in parent_names if name in gone))
+
+
+def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: datetime) -> bytes:
+    """The canonical document of a version: UTF-8 JSON, keys sorted, no blanks; the same version gives the same bytes."""
+    entries = [
+        {"op": op, "name": name, "hash": content.content_hash, "size": content.file_size, "type": content.file_type}
+        for op, contents in (("add", diff.added), ("update", diff.updated))
+        for name, content in contents.items()
+    ]
+    entries += [{"op": "remove", "name": name} for name in diff.removed]
+    document = {
+        "format": OVERLAY_FORMAT,
+        "dataset": change.dataset.slug,
+        "branch": change.branch,
+        "parent": None if seen is None else {"number": seen.version_number, "overlay": seen.overlay_hash},
+        "author": change.actor.username,
+        "at": at.isoformat(),
+        "message": change.message,
+        "changes": sorted(entries, key=lambda entry: str(entry["name"])),
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_reference(raw: str) -> tuple[str, str | None]:
+    """`DATASET` or `DATASET@REF`, taken apart at the first `@` (which no dataset name holds)."""
+    name, mark, ref = raw.partition("@")
+    if not name or (mark and not ref):
+        raise Invalid(f"{raw!r} is no dataset reference: write DATASET or DATASET@REF (a number, latest, a branch or a tag)")
+    return name, ref or None
+
+
+def message(raw: str) -> str:
+    """A message is trimmed and has 10,000 characters at most."""
+    text = raw.strip()
+    if len(text) > 10_000:
+        raise Invalid(f"the message has {len(text)} characters: 10,000 at most")
+    if "\x00" in text or text != text.encode(errors="replace").decode():
+        raise Invalid("the message holds a NUL or a broken character: remove it")
+    return text

@@ -1,0 +1,315 @@
+"""Tables and statements of versions, their components, branches and tags."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.interfaces import Component, Content
+from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
+from dsplatform.versioning.model import Draft, Head, Version
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("dataset_id", ForeignKey("datasets.id"), nullable=False),
+    Column("version_number", Integer, nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("parent_version_id", BigInteger),
+    Column("merge_parent_version_id", BigInteger),
+    Column("overlay_file_id", ForeignKey("files.id"), nullable=False),
+    Column("component_count", Integer, nullable=False),
+    Column("total_bytes", BigInteger, nullable=False),
+    Column("created_by", ForeignKey("users.id"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("idempotency_key", Text),
+    Column("purged_at", DateTime(timezone=True)),
+    UniqueConstraint("dataset_id", "version_number", name="uq_dataset_versions_number"),
+    UniqueConstraint("dataset_id", "id", name="uq_dataset_versions_dataset_id"),
+    UniqueConstraint("dataset_id", "idempotency_key", name="uq_dataset_versions_idempotency_key"),
+    # Both parents belong to the same dataset, and exist before their child: no cycle can arise.
+    ForeignKeyConstraint(
+        ["dataset_id", "parent_version_id"],
+        ["dataset_versions.dataset_id", "dataset_versions.id"],
+        name="fk_dataset_versions_parent",
+    ),
+    ForeignKeyConstraint(
+        ["dataset_id", "merge_parent_version_id"],
+        ["dataset_versions.dataset_id", "dataset_versions.id"],
+        name="fk_dataset_versions_merge_parent",
+    ),
+    CheckConstraint("version_number > 0", name="version_number"),
+    CheckConstraint("parent_version_id < id AND merge_parent_version_id < id", name="parents_are_older"),
+    Index(None, "parent_version_id"),
+    Index(None, "overlay_file_id"),
+)
+
+dataset_version_files = Table(
+    "dataset_version_files",
+    metadata,
+    Column("version_id", ForeignKey("dataset_versions.id"), primary_key=True),
+    Column("component_name", Text, primary_key=True),
+    Column("component_type", Text, nullable=False, server_default="file"),
+    Column("component_index", Integer, nullable=False),
+    Column("file_id", ForeignKey("files.id"), nullable=False),
+    Column("metadata", JSONB),
+    Index(None, "file_id"),
+)
+
+dataset_pointers = Table(
+    "dataset_pointers",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id"), primary_key=True),
+    Column("pointer_name", Text, primary_key=True),
+    Column("version_id", BigInteger, nullable=False),
+    Column("is_tag", Boolean, nullable=False, server_default="false"),
+    Column("created_by", ForeignKey("users.id")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("moved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    ForeignKeyConstraint(
+        ["dataset_id", "version_id"], ["dataset_versions.dataset_id", "dataset_versions.id"], name="fk_dataset_pointers_version"
+    ),
+    Index(None, "version_id"),
+)
+
+_VERSION = """
+    SELECT v.id, v.dataset_id, v.version_number, v.message, p.version_number AS parent_number, u.username AS author, v.created_at,
+           v.component_count, v.total_bytes, f.content_hash AS overlay_hash,
+           ARRAY(SELECT pointer_name FROM dataset_pointers r WHERE r.version_id = v.id ORDER BY is_tag, pointer_name) AS pointers
+    FROM dataset_versions v JOIN users u ON u.id = v.created_by JOIN files f ON f.id = v.overlay_file_id
+    LEFT JOIN dataset_versions p ON p.id = v.parent_version_id
+"""
+
+
+class Versions:
+    """Statements about versions and their components."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def resolve(self, dataset_id: DatasetId, ref: str) -> VersionId | None:
+        """The version that a reference names: a number, `latest`, a branch or a tag."""
+        if ref.isdecimal() and len(ref) <= 9:
+            sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND version_number = CAST(:ref AS integer)"
+        elif ref == LATEST:
+            sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND :ref <> '' ORDER BY version_number DESC LIMIT 1"
+        else:
+            sql = "SELECT version_id FROM dataset_pointers WHERE dataset_id = :dataset AND pointer_name = :ref"
+        found = self._tx.scalar(sql, dataset=dataset_id, ref=ref)
+        return None if found is None else VersionId(found)
+
+    def get(self, version_id: VersionId) -> Version:
+        """The version as lists show it."""
+        row = self._tx.row(_VERSION + "WHERE v.id = :id", id=version_id)
+        if row is None:
+            raise AssertionError("asked for a version that was found before, in the same transaction")
+        return _version(row)
+
+    def number(self, version_id: VersionId) -> int:
+        """The number of a version that exists."""
+        return int(self._tx.scalar("SELECT version_number FROM dataset_versions WHERE id = :id", id=version_id))
+
+    def page(self, dataset_id: DatasetId, *, before: int | None, limit: int) -> Sequence[Version]:
+        """Versions, newest first, those with a number below `before`."""
+        rows = self._tx.rows(
+            _VERSION + "WHERE v.dataset_id = :dataset AND (CAST(:before AS integer) IS NULL OR v.version_number < :before) "
+            "ORDER BY v.version_number DESC LIMIT :limit",
+            dataset=dataset_id,
+            before=before,
+            limit=limit,
+        )
+        return [_version(row) for row in rows]
+
+    def by_key(self, dataset_id: DatasetId, idempotency_key: str) -> VersionId | None:
+        """The version that an earlier request with this key made."""
+        found = self._tx.scalar(
+            "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND idempotency_key = :key",
+            dataset=dataset_id,
+            key=idempotency_key,
+        )
+        return None if found is None else VersionId(found)
+
+    def components(self, version_id: VersionId) -> Sequence[Component]:
+        """The components in their order."""
+        rows = self._tx.rows(
+            "SELECT c.component_name, c.component_type, c.file_id, f.content_hash, f.file_size, f.file_type FROM dataset_version_files c "
+            "JOIN files f ON f.id = c.file_id WHERE c.version_id = :version ORDER BY c.component_index, c.component_name",
+            version=version_id,
+        )
+        return [
+            Component(
+                FilePath(row["component_name"]),
+                row["component_type"],
+                FileId(row["file_id"]),
+                ContentHash(row["content_hash"]),
+                row["file_size"],
+                row["file_type"],
+            )
+            for row in rows
+        ]
+
+    def names(self, version_id: VersionId) -> Sequence[FilePath]:
+        """The component names in their order."""
+        rows = self._tx.rows(
+            "SELECT component_name FROM dataset_version_files WHERE version_id = :version ORDER BY component_index, component_name",
+            version=version_id,
+        )
+        return [FilePath(row["component_name"]) for row in rows]
+
+    def differing(self, version_id: VersionId, put: Mapping[FilePath, Content]) -> Mapping[FilePath, ContentHash | None]:
+        """Those names whose content in the version is another one or none, with that content's hash; in the order of `put`."""
+        rows = self._tx.rows(
+            "SELECT n.name, f.content_hash FROM unnest(CAST(:names AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY n(name, hash, at) "
+            "LEFT JOIN dataset_version_files c ON c.version_id = :version AND c.component_name = n.name "
+            "LEFT JOIN files f ON f.id = c.file_id "
+            "WHERE f.content_hash IS DISTINCT FROM CAST(n.hash AS char(64)) ORDER BY n.at",
+            names=list(put),
+            hashes=[content.content_hash for content in put.values()],
+            version=version_id,
+        )
+        return {FilePath(row["name"]): row["content_hash"] for row in rows}
+
+    def add(self, draft: Draft, overlay_file_id: FileId, ids: Mapping[ContentHash, FileId]) -> tuple[VersionId, int]:
+        """Stores the version with the next number and its full list of components. The caller holds the dataset's lock."""
+        change, diff = draft.change, draft.difference
+        changed = [*diff.updated.items(), *diff.added.items()]
+        parent = None if draft.seen is None else draft.seen.version_id
+        row = self._tx.row(
+            "INSERT INTO dataset_versions (dataset_id, version_number, message, parent_version_id, overlay_file_id, created_by, "
+            "idempotency_key, component_count, total_bytes) "
+            "SELECT :dataset, coalesce(max(version_number), 0) + 1, :message, :parent, :overlay, :author, :key, 0, 0 "
+            "FROM dataset_versions WHERE dataset_id = :dataset RETURNING id, version_number",
+            dataset=change.dataset.id,
+            message=change.message,
+            parent=parent,
+            overlay=overlay_file_id,
+            author=change.actor.user_id,
+            key=change.idempotency_key,
+        )
+        if row is None:
+            raise AssertionError("an aggregate without GROUP BY always gives one row")
+        version_id = VersionId(row["id"])
+        if parent is not None:
+            self._tx.execute(
+                "INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata) "
+                "SELECT :version, component_name, component_type, component_index, file_id, metadata FROM dataset_version_files "
+                "WHERE version_id = :parent AND component_name <> ALL(CAST(:touched AS text[]))",
+                version=version_id,
+                parent=parent,
+                touched=[*(name for name, _ in changed), *diff.removed],
+            )
+        self._tx.execute(
+            "INSERT INTO dataset_version_files (version_id, component_name, component_index, file_id) "
+            "SELECT :version, n.name, coalesce(old.component_index, :start + n.at), n.file_id "
+            "FROM unnest(CAST(:names AS text[]), CAST(:files AS bigint[])) WITH ORDINALITY n(name, file_id, at) "
+            "LEFT JOIN dataset_version_files old ON old.version_id = :parent AND old.component_name = n.name",
+            version=version_id,
+            parent=parent,
+            start=self._last_index(parent),
+            names=[name for name, _ in changed],
+            files=[ids[content.content_hash] for _, content in changed],
+        )
+        self._tx.execute(
+            "UPDATE dataset_versions SET (component_count, total_bytes) = (SELECT count(*), coalesce(sum(f.file_size), 0) "
+            "FROM dataset_version_files c JOIN files f ON f.id = c.file_id WHERE c.version_id = :version) WHERE id = :version",
+            version=version_id,
+        )
+        return version_id, row["version_number"]
+
+    def _last_index(self, version_id: VersionId | None) -> int:
+        found = self._tx.scalar("SELECT max(component_index) FROM dataset_version_files WHERE version_id = :version", version=version_id)
+        return -1 if found is None else int(found)
+
+
+class Pointers:
+    """Statements about branches and tags."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def head(self, dataset_id: DatasetId, branch: PointerName) -> Head | None:
+        """Where the branch points."""
+        row = self._tx.row(
+            "SELECT v.id, v.version_number, f.content_hash FROM dataset_pointers p JOIN dataset_versions v ON v.id = p.version_id "
+            "JOIN files f ON f.id = v.overlay_file_id WHERE p.dataset_id = :dataset AND p.pointer_name = :name",
+            dataset=dataset_id,
+            name=branch,
+        )
+        return None if row is None else Head(VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]))
+
+    def is_tag(self, dataset_id: DatasetId, name: PointerName) -> bool:
+        """Whether a tag has that name."""
+        return bool(
+            self._tx.scalar(
+                "SELECT is_tag FROM dataset_pointers WHERE dataset_id = :dataset AND pointer_name = :name",
+                dataset=dataset_id,
+                name=name,
+            )
+        )
+
+    def create(self, dataset_id: DatasetId, branch: PointerName, version_id: VersionId, user_id: int) -> bool:
+        """A new branch; False when the name is taken."""
+        return (
+            self._tx.execute(
+                "INSERT INTO dataset_pointers (dataset_id, pointer_name, version_id, created_by) VALUES (:dataset, :name, :version, :user) "
+                "ON CONFLICT (dataset_id, pointer_name) DO NOTHING",
+                dataset=dataset_id,
+                name=branch,
+                version=version_id,
+                user=user_id,
+            )
+            == 1
+        )
+
+    def move(self, dataset_id: DatasetId, branch: PointerName, seen: VersionId, to: VersionId) -> bool:
+        """Compare-and-swap: False when the branch is not at `seen` any more."""
+        return (
+            self._tx.execute(
+                "UPDATE dataset_pointers SET version_id = :to, moved_at = now() "
+                "WHERE dataset_id = :dataset AND pointer_name = :name AND version_id = :seen AND NOT is_tag",
+                dataset=dataset_id,
+                name=branch,
+                seen=seen,
+                to=to,
+            )
+            == 1
+        )
+
+
+def main_if_missing(pointers: Pointers, draft: Draft, version_id: VersionId) -> None:
+    """The first version of a dataset also makes `main`, whatever branch it was written to."""
+    if draft.seen is None and draft.change.branch != MAIN:
+        pointers.create(draft.change.dataset.id, MAIN, version_id, draft.change.actor.user_id)
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        VersionId(row["id"]),
+        DatasetId(row["dataset_id"]),
+        row["version_number"],
+        row["message"],
+        row["parent_number"],
+        row["author"],
+        row["created_at"],
+        row["component_count"],
+        row["total_bytes"],
+        ContentHash(row["overlay_hash"]),
+        tuple(row["pointers"]),
+    )

@@ -1,0 +1,273 @@
+"""Making and reading versions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+
+from dsplatform.core.database import Database, SerializationFailed, Transaction
+from dsplatform.core.domain import Actor
+from dsplatform.core.errors import Conflict, DsplatformError, Invalid
+from dsplatform.core.events import VersionCommitted
+from dsplatform.core.interfaces import (
+    AccessControl,
+    CommitMode,
+    Committed,
+    Component,
+    Content,
+    DatasetDirectory,
+    DatasetRef,
+    FileKeeper,
+    Refused,
+    Source,
+    Upload,
+    UploadOvertaken,
+    VersionChange,
+)
+from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId, file_path, pointer_name
+from dsplatform.versioning import model
+from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Version, VersionMissing, parse_reference
+from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
+
+MAX_ATTEMPTS = 50
+"""How often a commit that others overtake is worked out again against the new head."""
+
+
+def _nothing(_tx: Transaction, _index: int, _committed: Committed) -> None: ...
+
+
+class VersionService:
+    """Versions of datasets."""
+
+    def __init__(
+        self,
+        db: Database,
+        files: FileKeeper,
+        datasets: DatasetDirectory,
+        access: AccessControl,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._datasets = datasets
+        self._access = access
+        self._clock = clock
+
+    def create_version(
+        self,
+        actor: Actor,
+        dataset: DatasetRef,
+        components: Mapping[str, Source],
+        *,
+        remove: Sequence[str] = (),
+        branch: str = MAIN,
+        message: str = "",
+        mode: CommitMode = CommitMode.PATCH,
+        expected_head: VersionId | None = None,
+        idempotency_key: str | None = None,
+    ) -> Committed:
+        """Stores the components and commits them as one version, or not at all.
+
+        `patch` adds and replaces the named components and carries the others over from the parent; `replace` leaves the others out.
+        A change that would change nothing makes no version: the answer is the head, with `created=False`. A branch that does not
+        exist begins at the head of `main`. Without `expected_head` the change is applied to whatever the head is.
+        Raises `Invalid` for a source that cannot be taken, `Conflict` when `expected_head` is not the head, `Denied`.
+        """
+        names = [file_path(name) for name in components]
+        if len(set(names)) < len(names):
+            raise Invalid("two components have the same name (after Unicode normalization): rename one")
+        with self._files.upload() as upload:
+            contents = upload.add(list(components.values()))
+            put: dict[FilePath, Content] = {}
+            for name, content in zip(names, contents, strict=True):
+                if isinstance(content, Refused):
+                    raise Invalid(f"{name!r} cannot be stored: {content.reason}")
+                put[name] = content
+            change = VersionChange(
+                actor,
+                dataset,
+                put,
+                tuple(file_path(name) for name in remove),
+                pointer_name(branch),
+                model.message(message),
+                mode,
+                expected_head,
+                idempotency_key,
+            )
+            (outcome,) = self.publish(upload, [change], _nothing)
+        if isinstance(outcome, DsplatformError):
+            raise outcome
+        return outcome
+
+    def list_versions(self, actor: Actor, dataset: DatasetRef, *, before: int | None = None, limit: int = 50) -> Sequence[Version]:
+        """Versions, newest first; the next page begins before the last number of this one."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            return Versions(tx).page(dataset.id, before=before, limit=limit)
+
+    def get_version(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> tuple[Version, Sequence[Component]]:
+        """A version and its components. `ref`: a number, `latest`, a branch or a tag; None is the head of `main`."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            version_id = self.resolve(tx, dataset, ref)
+            return Versions(tx).get(version_id), Versions(tx).components(version_id)
+
+    def find(self, actor: Actor, reference: str) -> tuple[DatasetRef, Version, Sequence[Component]]:
+        """What `DATASET` or `DATASET@REF` names."""
+        name, ref = parse_reference(reference)
+        with self._db.transaction() as tx:
+            dataset = self._datasets.find(tx, actor, name)
+        return dataset, *self.get_version(actor, dataset, ref)
+
+    # --- asked by other modules ------------------------------------------------------------------------------------------------
+
+    def resolve(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
+        """The version that `ref` names in the dataset. Raises `VersionMissing`."""
+        found = Versions(tx).resolve(dataset.id, ref or MAIN)
+        if found is None:
+            if ref is None or ref in {MAIN, "latest"}:
+                raise VersionMissing(f"dataset {dataset.slug!r} has no version yet")
+            raise VersionMissing(
+                f"dataset {dataset.slug!r} has no version, branch or tag {ref!r}: `dsplatform log {dataset.slug}` lists them"
+            )
+        return found
+
+    def components(self, tx: Transaction, version_id: VersionId) -> Sequence[Component]:
+        """The components in their order."""
+        return Versions(tx).components(version_id)
+
+    def publish(
+        self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
+    ) -> Sequence[Committed | DsplatformError]:
+        """See `core.interfaces.VersionWriter.publish`.
+
+        Bytes are made durable while no transaction is open: the drafts are worked out and their overlays written first, then one
+        barrier covers everything, then each change is committed against the head that its draft saw. A draft that lost the race is
+        worked out again.
+        """
+        drafts: dict[int, Draft] = {}
+        outcomes: dict[int, Committed | DsplatformError] = {}
+        for index, change in enumerate(changes):
+            try:
+                drafts[index] = self._draft(change)
+            except DsplatformError as err:
+                outcomes[index] = err
+        overlays = self._hold(upload, list(drafts.values()))
+        upload.seal()
+        for (index, draft), overlay in zip(drafts.items(), overlays, strict=True):
+            try:
+                outcomes[index] = self._commit_draft(upload, draft, overlay, lambda tx, done, at=index: within(tx, at, done))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            except DsplatformError as err:
+                outcomes[index] = err
+        return [outcomes[index] for index in range(len(changes))]
+
+    # --- one change ------------------------------------------------------------------------------------------------------------
+
+    def _draft(self, change: VersionChange) -> Draft:
+        """Works a change out against the present head, without holding it."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
+            seen, forks = self._head(tx, change)
+            if Pointers(tx).is_tag(change.dataset.id, change.branch):
+                raise Conflict(f"{change.branch!r} is a tag of dataset {change.dataset.slug!r}, and tags never move: name a branch")
+            versions = Versions(tx)
+            if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
+                return Draft(change, seen, forks, Difference({}, {}, ()), b"")  # committing it answers with the earlier version
+            self._expect(change, seen)
+            if seen is None:
+                differing: Mapping[FilePath, ContentHash | None] = dict.fromkeys(change.put)
+                names: Sequence[FilePath] = []
+            else:
+                differing = versions.differing(seen.version_id, change.put)
+                names = versions.names(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else []
+        diff = model.difference(change, differing, names)
+        if not change.put and (seen is None or len(diff.removed) == len(names)):
+            raise EmptyVersion(f"a version of dataset {change.dataset.slug!r} needs at least one component")
+        return Draft(change, seen, forks, diff, model.overlay(change, seen, diff, self._clock()))
+
+    def _head(self, tx: Transaction, change: VersionChange) -> tuple[Head | None, bool]:
+        pointers = Pointers(tx)
+        head = pointers.head(change.dataset.id, change.branch)
+        if head is not None:
+            return head, False
+        return pointers.head(change.dataset.id, MAIN), True
+
+    def _expect(self, change: VersionChange, seen: Head | None) -> None:
+        if change.expected_head is not None and (seen is None or seen.version_id != change.expected_head):
+            at = "has no version yet" if seen is None else f"is at version {seen.version_number}"
+            raise HeadMoved(
+                f"branch {change.branch!r} of dataset {change.dataset.slug!r} {at}, not where the change was made for: look at it and repeat"
+            )
+
+    def _hold(self, upload: Upload, drafts: Sequence[Draft]) -> list[ContentHash | None]:
+        """Writes the overlays of those drafts that make a version."""
+        making = [draft for draft in drafts if not draft.difference.is_empty]
+        contents = iter(upload.add([BytesIO(draft.overlay) for draft in making]))
+        hashes: list[ContentHash | None] = []
+        for draft in drafts:
+            content = None if draft.difference.is_empty else next(contents)
+            hashes.append(content.content_hash if isinstance(content, Content) else None)
+        return hashes
+
+    def _commit_draft(
+        self, upload: Upload, draft: Draft, overlay: ContentHash | None, within: Callable[[Transaction, Committed], None]
+    ) -> Committed:
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                with self._db.transaction() as tx:
+                    committed = self._commit(tx, upload, draft, overlay)
+                    within(tx, committed)
+                return committed
+            except UploadOvertaken:
+                upload.reconcile()
+            except SerializationFailed:
+                continue
+            except HeadMoved:
+                draft = self._draft(draft.change)
+                (overlay,) = self._hold(upload, [draft])
+                upload.seal()
+        raise Conflict(f"dataset {draft.change.dataset.slug!r} is being changed by many at once: try again")
+
+    def _commit(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
+        change, diff = draft.change, draft.difference
+        self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
+        # The dataset's lock comes before the files' rows in every commit, so that two commits cannot deadlock over them; it also
+        # makes numbers follow each other without gaps.
+        self._datasets.lock(tx, change.dataset.id)
+        versions, pointers = Versions(tx), Pointers(tx)
+        if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
+            return self._answer(draft, earlier, versions.number(earlier), created=False)
+        seen, forks = self._head(tx, change)
+        if (seen, forks) != (draft.seen, draft.forks):
+            raise HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+        if overlay is None:
+            if seen is None:
+                raise AssertionError("a first version is never empty")
+            if forks:
+                pointers.create(change.dataset.id, change.branch, seen.version_id, change.actor.user_id)
+            return self._answer(draft, seen.version_id, seen.version_number, created=False)
+        wanted = [content.content_hash for content in (*diff.added.values(), *diff.updated.values())]
+        ids = upload.record(tx, [*wanted, overlay])
+        version_id, number = versions.add(draft, ids[overlay], ids)
+        main_if_missing(pointers, draft, version_id)
+        if seen is None or forks:
+            moved = pointers.create(change.dataset.id, change.branch, version_id, change.actor.user_id)
+        else:
+            moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id)
+        if not moved:
+            raise HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+        tx.publish(VersionCommitted(change.dataset.id, version_id, change.branch))
+        return self._answer(draft, version_id, number, created=True)
+
+    def _answer(self, draft: Draft, version_id: VersionId, number: int, *, created: bool) -> Committed:
+        diff = draft.difference
+        return Committed(
+            draft.change.dataset,
+            draft.change.branch,
+            version_id,
+            number,
+            created,
+            len(diff.added) if created else 0,
+            len(diff.updated) if created else 0,
+            len(diff.removed) if created else 0,
+        )

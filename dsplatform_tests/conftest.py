@@ -1,0 +1,77 @@
+"""Real PostgreSQL for every test: one server per test process, migrated once, cloned for each test."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dsplatform.bootstrap import Platform, bootstrap
+from dsplatform.core.database import Database
+from dsplatform.core.domain import Actor
+from dsplatform.core.settings import Settings
+from dsplatform.local import EmbeddedPostgres, upgrade
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The embedded server, with a database `template` at the newest revision."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("server")).running() as running:
+        with _admin(running) as connection:
+            connection.execute("CREATE DATABASE template")
+        upgrade(running.url("template"))
+        yield running
+
+
+def _admin(server: EmbeddedPostgres) -> psycopg.Connection:
+    return psycopg.connect(server.url("postgres", ""), autocommit=True)
+
+
+@pytest.fixture
+def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """A database without any table."""
+    yield from _database(server, "template0")
+
+
+@pytest.fixture
+def database_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated database of its own."""
+    yield from _database(server, "template")
+
+
+def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    with _admin(server) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    yield server.url(name)
+    with _admin(server) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """The migrated database, without an outbox."""
+    with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home of its own; dropped files need not settle."""
+    return Settings.from_env({"DSPLATFORM_HOME": str(tmp_path / "home"), "DSPLATFORM_SETTLE_SECONDS": "0"})
+
+
+@pytest.fixture
+def platform(settings: Settings, database_url: str) -> Iterator[Platform]:
+    """The whole platform on a database and a home of its own."""
+    with bootstrap(settings, database_url) as built:
+        yield built
+
+
+@pytest.fixture
+def system(platform: Platform) -> Actor:
+    """The built-in user."""
+    return platform.actor()
