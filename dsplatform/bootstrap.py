@@ -1,6 +1,6 @@
 """Settings and a database in, a platform out: builds every service once and lists who hears which event."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,19 +48,25 @@ class Platform:
         with self.db.transaction() as tx:
             return self.permissions.actor(tx, self.settings.user)
 
+    def captures_waiting(self) -> int:
+        """How many versions wait for their schema, or for being announced to who captures it."""
+        with self.db.transaction() as tx:
+            undelivered = self.outbox.pending(tx)
+        return undelivered + len(self.schemas.pending(1_000))
+
     def deliver(self) -> int:
         """Delivers the events that are due; answers how many."""
         return self.outbox.deliver(self.db)
 
 
 @contextmanager
-def bootstrap(settings: Settings, database_url: str) -> Iterator[Platform]:
-    """The platform on this database, for the length of the block."""
+def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int], None] | None = None) -> Iterator[Platform]:
+    """The platform on this database, for the length of the block. `progress` hears of the bytes that are read, from several threads."""
     subscribers: dict[type, dict[str, object]] = {}
     outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
     with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store) as db:
         permissions = PermissionService(db)
-        files = FileService(db, LocalStorage(Path(settings.storage_url)), workers=settings.workers)
+        files = FileService(db, LocalStorage(Path(settings.storage_url)), workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
         versions = VersionService(db, files, datasets, permissions)
         schemas = SchemaService(db, files, versions)

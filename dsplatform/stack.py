@@ -78,6 +78,7 @@ def _environment(settings: Settings, url: str, dagster_url: str) -> dict[str, st
         "DSPLATFORM_DAGSTER_DATABASE_URL": dagster_url,
         "DAGSTER_HOME": str(settings.home / "dagster"),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a file in the current folder that is called like a package must not become one
     }
 
 
@@ -96,8 +97,11 @@ def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Pa
     workspace.write_text(json.dumps({"load_from": [server]}, indent=2) + "\n")  # JSON is YAML
     python = [sys.executable, "-m"]
     grpc = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(code_port), "-m", MODULE, "--location-name", LOCATION]
-    supervisor.start(Service("code", [*python, *grpc, "--use-python-environment-entry-point"], lambda: answers(code_port)))
-    _prepare_tables(home, env)
+    supervisor.start(
+        Service("code", [*python, *grpc, "--use-python-environment-entry-point", "--empty-working-directory"], lambda: answers(code_port))
+    )
+    if _prepare_tables(home, env):
+        step("Dagster's tables are made")
     supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
     web = ["dagster_webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port), "--db-pool-max-overflow", "5"]
     supervisor.start(
@@ -106,13 +110,14 @@ def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Pa
     )
 
 
-def _prepare_tables(home: Path, env: Mapping[str, str]) -> None:
+def _prepare_tables(home: Path, env: Mapping[str, str]) -> bool:
     """Dagster's own tables, once per release and database: its processes would make them at once and trip over each other."""
     mark = home / "tables"
     current = f"{version('dagster')} {hashlib.sha256(env['DSPLATFORM_DAGSTER_DATABASE_URL'].encode()).hexdigest()}\n"
     if mark.exists() and mark.read_text() == current:
-        return
+        return False
     done = subprocess.run([sys.executable, "-m", "dagster", "instance", "migrate"], env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable("Dagster's tables cannot be made:\n" + "\n".join(done.stderr.strip().splitlines()[-10:]))
     mark.write_text(current)
+    return True

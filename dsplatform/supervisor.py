@@ -29,11 +29,14 @@ from dsplatform.core.errors import Conflict, Unavailable
 
 logger = logging.getLogger(__name__)
 
-DEATHS = 5
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Before a process starts again, after its first, second … death within a minute; after one more it is given up."""
+
 WITHIN_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LOG_BYTES = 10_000_000
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b|^Traceback ")
+_COLOR = re.compile(rb"\x1b\[[0-9;]*m")
 _LOUD = {"WARNING", "ERROR", "CRITICAL", "FATAL", None}
 
 Show = Callable[[str, str], None]
@@ -134,9 +137,9 @@ class Supervisor:
                 while child.deaths[0] < now - WITHIN_SECONDS:
                     child.deaths.popleft()
                 how = _how_it_ended(child.process.returncode)
-                if len(child.deaths) >= DEATHS:
-                    raise GaveUp(f"{name} died {DEATHS} times within a minute, at last {how}{self._last_words(child)}")
-                pause = 2.0 ** (len(child.deaths) - 1)
+                if len(child.deaths) > len(PAUSES):
+                    raise GaveUp(f"{name} died {len(child.deaths)} times within a minute, at last {how}{self._last_words(child)}")
+                pause = PAUSES[len(child.deaths) - 1]
                 child.due = now + pause
                 self._show(name, f"{how}; it starts again in {pause:g} s")
 
@@ -160,7 +163,8 @@ class Supervisor:
         child, is_loud = self._children[name], False
         log = _LogFile(self._logs / f"{name}.log")
         with log, process.stdout or contextlib.nullcontext(()) as output:
-            for raw in output:
+            for colored in output:
+                raw = _COLOR.sub(b"", colored)
                 log.write(raw)
                 line = raw.decode(errors="replace").rstrip()
                 child.tail.append(line)

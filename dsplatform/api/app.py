@@ -1,6 +1,5 @@
 """The HTTP door: translates requests into one call of a service each, and decides nothing."""
 
-
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 

@@ -58,5 +58,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unforeseen(request: Request, err: Exception) -> JSONResponse:
         # The reason may hold anything, so it goes to the log alone.
-        logger.exception("%s %s failed", request.method, request.url.path, exc_info=err)
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=err)
         return problem(500, "internal_error", "an error that was not foreseen; the server's log has the details")

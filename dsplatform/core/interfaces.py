@@ -241,7 +241,7 @@ class SchemaSummary(ValueObject):
 class SchemaCapturer(Protocol):
     """Captures the schemas of versions."""
 
-    def capture(self, version_id: VersionId) -> SchemaSummary:
+    def capture_version_schema(self, version_id: VersionId) -> SchemaSummary:
         """Reads every component that was not read before, and stores the version's schema. Repeating it is harmless."""
         ...
 

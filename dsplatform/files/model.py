@@ -63,6 +63,15 @@ class Problem(ValueObject):
     finding: str
 
 
+@dataclass(frozen=True)
+class Sample(ValueObject):
+    """What reading back some files found."""
+
+    files: int
+    bytes_read: int
+    problems: tuple[Problem, ...]
+
+
 def storage_key(content_hash: ContentHash, upload_id: UUID) -> str:
     """The key of an object: unique per upload, so that no later write or delayed delete can meet it again.
 

@@ -43,8 +43,8 @@ class Taken:
     spooled: Path | None = None
 
 
-def take(source: Path | BinaryIO, spool: Spool, small: int, alive: Callable[[], None]) -> Taken:
-    """Reads a source to its end. Up to `small` bytes stay in memory; more are spooled, with `alive` called between chunks.
+def take(source: Path | BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
+    """Reads a source to its end. Up to `small` bytes stay in memory; more are spooled, with `alive` called with the size of each chunk.
 
     Raises `SourceRefused` for a path that is no readable regular file, is a link, or changed while it was read; `Unavailable` when
     the spool cannot be written.
@@ -61,6 +61,7 @@ def take(source: Path | BinaryIO, spool: Spool, small: int, alive: Callable[[], 
         if before.st_size <= small:
             with _source_errors():
                 taken = _in_memory(os.read(descriptor, before.st_size + 1))
+            alive(taken.size)
         else:
             with open(descriptor, "rb", buffering=0, closefd=False) as reader:
                 taken = _take_stream(reader, spool, 0, alive)
@@ -82,7 +83,7 @@ def _in_memory(data: bytes) -> Taken:
     return Taken(ContentHash(hashlib.sha256(data).hexdigest()), len(data), data[:HEAD_BYTES], data=data)
 
 
-def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[], None]) -> Taken:
+def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
     start = b""
     while len(start) <= small and (chunk := _read(reader, small + 1 - len(start))):
         start += chunk
@@ -96,7 +97,7 @@ def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[],
         raise
 
 
-def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[], None]) -> Taken:
+def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[int], None]) -> Taken:
     """Hashes a chunk while the previous one is being written: both release the interpreter lock, so two cores share the work."""
     digest = hashlib.sha256()
     size = 0
@@ -114,7 +115,7 @@ def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[], Non
                 if written is not None:
                     written.result()
                 written = pending
-                alive()
+                alive(len(chunk))
                 chunk = _read(reader, CHUNK_BYTES)
             if written is not None:
                 written.result()

@@ -1,7 +1,9 @@
 """Storing, reading and verifying files."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -9,10 +11,10 @@ from uuid import UUID, uuid4
 
 from dsplatform.core.database import Database, Row
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import Invalid
+from dsplatform.core.errors import Conflict, Invalid
 from dsplatform.core.interfaces import Refused, Source, UploadOvertaken
-from dsplatform.core.types import ContentHash, FileId
-from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, StoredFile
+from dsplatform.core.types import ContentHash, FileId, FilePath
+from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, Sample, StoredFile
 from dsplatform.files.reading import CHUNK_BYTES
 from dsplatform.files.repository import Files, Staged
 from dsplatform.files.stores import StorageBackend
@@ -25,14 +27,15 @@ MAX_ATTEMPTS = 20
 class FileService:
     """The content-addressed store: the exact bytes of each content once."""
 
-    def __init__(self, db: Database, storage: StorageBackend, *, workers: int = 2) -> None:
+    def __init__(self, db: Database, storage: StorageBackend, *, workers: int = 2, progress: Callable[[int], None] | None = None) -> None:
         self._db = db
         self._storage = storage
         self._workers = workers
+        self._progress = progress or _unheard
 
     def upload(self) -> AbstractContextManager[StagedUpload]:
         """Begins an upload of any number of sources: `add`, `seal`, then `record` in a transaction."""
-        return StagedUpload(self._db, self._storage, self._workers)
+        return StagedUpload(self._db, self._storage, self._workers, self._progress)
 
     def store_file(self, actor: Actor, source: Source, *, name: str = "file", session: UUID | None = None) -> FileReference:
         """Stores the bytes of one source and stages them under `name`, so that they stay until the reference is deleted or, after a
@@ -108,6 +111,40 @@ class FileService:
         with self.open(file_id) as reader:
             yield HashingReader(reader, file)
 
+    def write_to(self, file_id: FileId, folder: Path, name: FilePath, *, overwrite: bool = False) -> Path:
+        """Writes the exact bytes to `folder/name`, complete and verified or not at all. Raises `Conflict` when the file is there."""
+        target = folder / name
+        if os.path.lexists(target) and not overwrite:
+            raise Conflict(f"{target} exists already: write into another folder, or overwrite it with --force")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name[:200]}.{uuid4().hex}.part")
+        try:
+            with self.verified_chunks(file_id) as chunks, draft.open("xb") as output:
+                for chunk in chunks:
+                    output.write(chunk)
+                output.flush()
+                os.fsync(output.fileno())
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return target
+
+    def verify_sample(self, hashes: Sequence[ContentHash], *, max_files: int, max_bytes: int) -> Sample:
+        """Reads some of these contents back, at random and within the bounds, and compares them with their hashes."""
+        chosen = random.sample(hashes, min(max_files, len(hashes)))
+        with self._db.transaction() as tx:
+            rows = Files(tx).known(chosen)
+        problems: list[Problem] = []
+        files = read = 0
+        for row in rows:
+            if read + row["file_size"] > max_bytes:
+                continue
+            problem = self._check(row, contents=True)
+            problems += [problem] if problem else []
+            files, read = files + 1, read + row["file_size"]
+        return Sample(files, read, tuple(problems))
+
     def verify(self, *, contents: bool) -> Iterator[Problem | None]:
         """Looks at every file in id order and yields one item each: None, or what is wrong.
 
@@ -173,6 +210,9 @@ class HashingReader:
             if not current:
                 raise StopIteration
         return current
+
+
+def _unheard(_count: int) -> None: ...
 
 
 def _damaged(file: StoredFile, finding: str) -> FileDamaged:

@@ -56,9 +56,10 @@ class _Held:
 class StagedUpload:
     """See `core.interfaces.Upload`. Used as a context manager; leaving it gives back what was not recorded."""
 
-    def __init__(self, db: Database, storage: StorageBackend, workers: int) -> None:
+    def __init__(self, db: Database, storage: StorageBackend, workers: int, progress: Callable[[int], None]) -> None:
         self._db = db
         self._storage = storage
+        self._progress = progress
         self._id = uuid4()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         self._held: dict[ContentHash, _Held] = {}
@@ -110,7 +111,7 @@ class StagedUpload:
 
     def _take(self, source: Source) -> Taken | Refused:
         try:
-            return take(source, self._spool, SMALL_BYTES, self._renew)
+            return take(source, self._spool, SMALL_BYTES, self._chunk_taken)
         except SourceRefused as err:
             return Refused(str(err), may_retry=err.may_retry)
 
@@ -150,7 +151,7 @@ class StagedUpload:
             raise AssertionError("a content is written under a key")
         taken = held.taken
         if taken.data is None and taken.spooled is None:  # forgotten because the store had it, and then it had not
-            taken = take(held.source, self._spool, SMALL_BYTES, self._renew)
+            taken = take(held.source, self._spool, SMALL_BYTES, self._chunk_taken)
             if taken.content_hash != held.taken.content_hash:
                 raise Unavailable(f"{held.source} changed while it was uploaded: upload it again")
         if taken.data is not None:
@@ -179,8 +180,9 @@ class StagedUpload:
         self._intent_open = True
         self._renewed_at = time.monotonic()
 
-    def _renew(self) -> None:
-        """Called between chunks of a long stream."""
+    def _chunk_taken(self, count: int) -> None:
+        """Hears of each chunk of a stream; a long one keeps its intent alive."""
+        self._progress(count)
         if time.monotonic() - self._renewed_at > RENEW_SECONDS:
             with self._intent_lock:
                 self._open_intent()

@@ -193,6 +193,8 @@ class IngestionService:
                 report.outcomes.append(
                     Outcome(os.fsencode(source.file).decode(errors="backslashreplace"), InboxState.REJECTED, reason=str(err))
                 )
+        if not items and not report.outcomes:
+            raise Invalid(f"there is no file to take at or below {', '.join(str(path) for path in paths)}")
         _no_twins(items)
         if replace_all and report.outcomes:
             first = report.outcomes[0]

@@ -21,6 +21,7 @@ _zone, _date = re.compile(r"(Z|[+-]\d\d:?(\d\d)?)$"), re.compile(r"\d{4}-\d\d-\d
 # The plain forms of a whole column, its values joined by line ends.
 _integers = re.compile(r"(?:(?:0|-?[1-9][0-9]{0,17})(?:\n|$))*")
 _fractions = re.compile(r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:\n|$))*")
+_decimals = re.compile(r"(?<=\.)[0-9]+")
 _dates = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}(?:\n|$))*")
 _timestamps = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\n|$))*")
 
@@ -86,10 +87,10 @@ class TextColumn:
                 self._low, self._high = min(self._low, *numbers), max(self._high, *numbers)
                 return True
             case "number" if "." in joined and max(map(len, texts)) <= 15 and "-0" not in texts and _fractions.fullmatch(joined):
-                parts = [text.lstrip("-").partition(".") for text in texts]
                 self._whole = False
-                self._digits = max(self._digits, *(len(whole) for whole, _, _ in parts))
-                self._scale = max(self._scale, *(len(fraction) for _, _, fraction in parts))
+                largest = max(map(abs, map(float, texts)))
+                self._digits = max(self._digits, len(str(int(largest))))
+                self._scale = max(self._scale, *map(len, _decimals.findall(joined)))
                 return True
             case "date" | "timestamp" if (_dates if kind == "date" else _timestamps).fullmatch(joined):
                 convert = date.fromisoformat if kind == "date" else datetime.fromisoformat
@@ -143,13 +144,14 @@ class TextColumn:
         if self._scale:
             self._whole = False
         elif self._whole:
-            self._add_big_integers(values)
+            self._add_big_integers(values, negative=pc.max(sign).as_py() > 0)
         if self._as_float and pc.max(length).as_py() > 15:  # shorter ones have fewer than 16 digits
             long = pc.filter(values, pc.greater(pc.add(digits, scale), 15))
             self._as_float = _survives_as_float(long)
         return True
 
-    def _add_big_integers(self, values: pa.StringArray) -> None:
+    def _add_big_integers(self, values: pa.StringArray, *, negative: bool) -> None:
+        self._low = min(self._low, -1) if negative else self._low
         longest = pc.filter(values, pc.greater_equal(pc.binary_length(values), 19)).drop_null().to_pylist()
         if any(len(value) > 40 for value in longest):
             self._low, self._high = -(10**40), 10**40  # beyond every integer and decimal type

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -34,14 +35,14 @@ END = "\x00end-of-data"
 
 OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
     "none": lambda path: cast(BinaryIO, path.open("rb", buffering=0)),
-    "gzip": lambda path: cast(BinaryIO, gzip.open(path)),
-    "bzip2": lambda path: cast(BinaryIO, bz2.open(path)),
-    "xz": lambda path: cast(BinaryIO, lzma.open(path)),
+    "gzip": lambda path: cast(BinaryIO, gzip.GzipFile(path)),
+    "bzip2": lambda path: cast(BinaryIO, bz2.BZ2File(path)),
+    "xz": lambda path: cast(BinaryIO, lzma.LZMAFile(path)),  # noqa: SIM115 - the caller's `with` closes it
     "zstd": lambda path: cast(BinaryIO, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")),
 }
 
 
-class NotDelimited(Exception):  # noqa: N818 - an answer, caught two lines further
+class NotDelimited(Exception):
     """The text shows no columns."""
 
 
@@ -113,22 +114,17 @@ def _single_quote(text: str, delimiters: list[str]) -> str:
 
 def _cut(lines: list[str], delimiter: str, quote: str) -> Dialect:
     csv.field_size_limit(1 << 30)
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote)
-    rows = []
-    for row in reader:
-        if row:
-            rows.append((reader.line_num, row))
-        if len(rows) == SAMPLE_ROWS:
-            break
+    rows = list(islice(filter(None, csv.reader(lines, delimiter=delimiter, quotechar=quote)), SAMPLE_ROWS))
     if not rows:
         return Dialect(delimiter, quote, (), 1, len(lines), 0, 1.0)
-    width, often = Counter(len(row) for _, row in rows).most_common(1)[0]
-    first = next(index for index, (_, row) in enumerate(rows) if len(row) == width)
-    lines_above = rows[first - 1][0] if first else 0
-    header = is_header(rows[first][1], [row for _, row in rows[first + 1 :] if len(row) == width])
-    return Dialect(
-        delimiter, quote, tuple(rows[first][1]) if header else None, width, rows[first][0] if header else lines_above, lines_above, often / len(rows)
-    )
+    width, often = Counter(map(len, rows)).most_common(1)[0]
+    first = next(index for index, row in enumerate(rows) if len(row) == width)
+    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote)
+    ends = [reader.line_num for row in islice(filter(None, reader), first + 1)]  # the line where each of these rows ends
+    above = ends[-2] if first else 0
+    header = is_header(rows[first], [row for row in rows[first + 1 :] if len(row) == width])
+    names = tuple(rows[first]) if header else None
+    return Dialect(delimiter, quote, names, width, ends[-1] if header else above, above, often / len(rows))
 
 
 def is_header(first: list[str], others: list[list[str]]) -> bool:
@@ -189,18 +185,24 @@ class _Reading:
         lines = StringIO(text + ("" if text.endswith(("\n", "\r")) else "\n") + self._marker, newline="")
         for _ in range(dialect.skip):
             next(lines)
-        rows, line = [], dialect.skip
-        reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
-        for row in reader:
-            if len(row) == dialect.width:
-                rows.append(row)
-            elif row:
-                self._misfit(row[0], line + 1, len(row))
-            line = dialect.skip + reader.line_num
+        found = list(csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote))
+        rows = [row for row in found if len(row) == dialect.width]
+        self._ended = found[-1][0].startswith(END)
+        if len(rows) < len(found) - 1:
+            self._report_misfits(lines)
         columns = [TextColumn() for _ in self._names]
         for column, texts in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
             column.add_texts(texts)
         return self._captured(len(rows), columns)
+
+    def _report_misfits(self, lines: StringIO) -> None:
+        lines.seek(0)
+        reader = csv.reader(lines, delimiter=self._dialect.delimiter, quotechar=self._dialect.quote)
+        before = 0
+        for row in reader:
+            if before >= self._dialect.skip and row and len(row) != self._dialect.width:
+                self._misfit(row[0], before + 1, len(row))
+            before = reader.line_num
 
     def _read(self, block: int) -> FileCapture:
         self._ended, self._misfits, self._examples = False, 0, list[Json]()

@@ -3,13 +3,13 @@
 import json
 import os
 from pathlib import Path
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import duckdb
 
 from dsplatform.schemas.model import Column, FileCapture, Table
 
-Shape: TypeAlias = Union[str, list["Shape"], dict[str, "Shape"]]
+Shape: TypeAlias = str | list["Shape"] | dict[str, "Shape"]
 """As DuckDB's json_structure tells it: a type's name, a list of one shape, or an object of shapes."""
 
 NAMES = {"BIGINT": "int64", "UBIGINT": "int64", "DOUBLE": "float64", "BOOLEAN": "boolean", "NULL": "null"}

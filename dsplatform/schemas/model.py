@@ -1,4 +1,4 @@
-"""Captures of files, the composed schema of a version, and the comparison of two. Pure: no file, no database, no clock."""
+"""Captures of files, and the schema of a version that is composed of them. Pure: no file, no database, no clock."""
 
 import re
 from collections.abc import Mapping
@@ -11,6 +11,18 @@ from dsplatform.core.domain import ValueObject
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 SCHEMA_VERSION = 1
+READER_VERSION = "1"
+"""Part of the key under which captures are kept: raise it when the same bytes would be captured differently."""
+
+COMPRESSED_ENDINGS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz"})
+
+
+def hint_of(name: str) -> str:
+    """The name's ending in lower case, with the one before a compression's: `csv`, `csv.gz`, or empty. Nothing else of a name counts."""
+    parts = name.rpartition("/")[2].lower().split(".")
+    if len(parts) > 2 and parts[-1] in COMPRESSED_ENDINGS:
+        return f"{parts[-2]}.{parts[-1]}"
+    return parts[-1] if len(parts) > 1 else ""
 
 
 class Status(StrEnum):
@@ -130,7 +142,9 @@ class VersionSchema(ValueObject):
             index = None
             if capture.status is Status.OK:
                 layout = Layout(
-                    capture.format, capture.details, tuple(Table(table.name, table.columns, None, table.details) for table in capture.tables)
+                    capture.format,
+                    capture.details,
+                    tuple(Table(table.name, table.columns, None, table.details) for table in capture.tables),
                 )
                 index = seen.setdefault(repr(layout), len(layouts))
                 if index == len(layouts):
@@ -159,6 +173,29 @@ class VersionSchema(ValueObject):
             for table in self.layouts[component.layout].tables
         }
 
+    def figures(self) -> dict[str, tuple[int | None, int]]:
+        """(rows, columns) of each component, over all of its tables; rows is None where it was not read."""
+        widths = [sum(len(table.columns) for table in layout.tables) for layout in self.layouts]
+        return {
+            item.name: (None, 0) if item.layout is None else (sum(rows or 0 for rows in item.rows), widths[item.layout])
+            for item in self.components
+        }
+
+    def flat(self) -> list[tuple[str, str, bool]]:
+        """(name, type, nullable) of the columns of every layout. Where there are several tables, names begin with the component or sheet
+        that shows the table first."""
+        first = {item.layout: item.name for item in reversed(self.components)}
+        tables = [
+            (f"{first[index]}/{table.name}" if table.name else first[index], table)
+            for index, layout in enumerate(self.layouts)
+            for table in layout.tables
+        ]
+        return [
+            (f"{label}: {column.name}" if len(tables) > 1 else column.name, column.type, column.nullable)
+            for label, table in tables
+            for column in table.columns
+        ]
+
     @property
     def rows(self) -> int | None:
         """Of all components that were read together; None where none was."""
@@ -174,110 +211,6 @@ class VersionSchema(ValueObject):
     def unreadable(self) -> int:
         """Components that should have been readable."""
         return sum(item.status is Status.UNREADABLE for item in self.components)
-
-
-class Verdict(StrEnum):
-    """What a change means for those who read the data. The order is of gravity."""
-
-    IDENTICAL = "identical"
-    COMPATIBLE = "compatible"
-    BREAKING = "breaking"
-
-
-@dataclass(frozen=True)
-class Retyped(ValueObject):
-    """A column whose type or nullability changed. Nullability is what the rows showed: its change alone breaks nobody."""
-
-    name: str
-    before: Column
-    after: Column
-
-    @property
-    def verdict(self) -> Verdict:
-        """Breaking unless every value of the old type is one of the new."""
-        return Verdict.COMPATIBLE if widens(self.before.type, self.after.type) else Verdict.BREAKING
-
-
-@dataclass(frozen=True)
-class TableChange(ValueObject):
-    """What changed in one table. A table that came or went has all its columns in `added` or `removed`."""
-
-    component: str
-    table: str | None
-    added: tuple[Column, ...]
-    removed: tuple[Column, ...]
-    retyped: tuple[Retyped, ...]
-    reordered: bool
-
-    @property
-    def verdict(self) -> Verdict:
-        """The gravest of its parts."""
-        if self.removed or any(change.verdict is Verdict.BREAKING for change in self.retyped):
-            return Verdict.BREAKING
-        return Verdict.COMPATIBLE if self.added or self.retyped or self.reordered else Verdict.IDENTICAL
-
-
-@dataclass(frozen=True)
-class Comparison(ValueObject):
-    """What changed from one version's schema to another's. Only tables with a change are listed."""
-
-    verdict: Verdict
-    components_added: tuple[str, ...]
-    components_removed: tuple[str, ...]
-    components_lost: tuple[str, ...]
-    """Still there, but could be read before and can't be now."""
-    tables: tuple[TableChange, ...]
-
-
-def compare(before: VersionSchema, after: VersionSchema) -> Comparison:
-    """What changed from `before` to `after`. Formats, rows and notes may differ in an identical schema; columns may not."""
-    old, new = ({item.name: item for item in schema.components} for schema in (before, after))
-    added = tuple(name for name in new if name not in old)
-    removed = tuple(name for name in old if name not in new)
-    lost = tuple(name for name in new if name in old and old[name].layout is not None and new[name].layout is None)
-    left, right = before.tables(), after.tables()
-    common = [key for key in {**left, **right} if key[0] in old and key[0] in new and key[0] not in lost]
-    changes = [_table_change(*key, left.get(key, ()), right.get(key, ())) for key in common]
-    verdicts = [change.verdict for change in changes]
-    if removed or lost or Verdict.BREAKING in verdicts:
-        verdict = Verdict.BREAKING
-    else:
-        verdict = Verdict.COMPATIBLE if added or Verdict.COMPATIBLE in verdicts else Verdict.IDENTICAL
-    return Comparison(verdict, added, removed, lost, tuple(change for change in changes if change.verdict is not Verdict.IDENTICAL))
-
-
-def _table_change(component: str, table: str | None, before: tuple[Column, ...], after: tuple[Column, ...]) -> TableChange:
-    old, new = ({column.name: column for column in columns} for columns in (before, after))
-    kept = [name for name in old if name in new]
-    return TableChange(
-        component,
-        table,
-        added=tuple(column for column in after if column.name not in old),
-        removed=tuple(column for column in before if column.name not in new),
-        retyped=tuple(Retyped(name, old[name], new[name]) for name in kept if old[name] != new[name]),
-        reordered=kept != [name for name in new if name in old],
-    )
-
-
-def widens(before: str, after: str) -> bool:
-    """Whether every value of the logical type `before` is a value of `after`, as readers take them: int64 to float64 counts."""
-    if before in {after, "null"}:
-        return True
-    match before, after:
-        case ("int64" | "uint64", "float64") | ("date", "timestamp"):
-            return True
-        case ("int64" | "uint64", _) if after_decimal := _decimal(after):
-            return after_decimal[0] - after_decimal[1] >= (19 if before == "int64" else 20)
-    if (old := _decimal(before)) and (new := _decimal(after)):
-        return new[1] >= old[1] and new[0] - new[1] >= old[0] - old[1]
-    if before.startswith("list<") and after.startswith("list<"):
-        return widens(before[5:-1], after[5:-1])
-    return False
-
-
-def _decimal(type_: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"decimal\((\d+),(-?\d+)\)", type_)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def storable(value: Json) -> Json:

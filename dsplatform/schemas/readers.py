@@ -6,13 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from dsplatform.schemas.delimited import OPENERS, NotDelimited, read_delimited, unique_names
-from dsplatform.schemas.model import Column, FileCapture, Json, Table
-
-READER_VERSION = "1"
-"""Part of the key under which captures are kept: raise it when the same bytes would be captured differently."""
+from dsplatform.schemas.model import Column, FileCapture, Json, Table, hint_of
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
-COMPRESSED_ENDINGS = {"gz": "gzip", "gzip": "gzip", "zst": "zstd", "zstd": "zstd", "bz2": "bzip2", "xz": "xz"}
 TABLE_ENDINGS = frozenset({"csv", "tsv", "tab", "psv", "txt", "dat"})
 JSON_ENDINGS = frozenset({"json", "jsonl", "ndjson", "geojson"})
 WORKBOOK_ENDINGS = frozenset({"xls", "xlsx", "xlsm", "xlsb", "ods"})
@@ -28,14 +24,6 @@ MAGIC = {
     b"%PDF-": "pdf",
     b"SQLite format 3\x00": "sqlite",
 }
-
-
-def hint_of(name: str) -> str:
-    """The name's ending in lower case, with the one before a compression's: `csv`, `csv.gz`, or empty. Nothing else of a name counts."""
-    parts = name.rpartition("/")[2].lower().split(".")
-    if len(parts) > 2 and parts[-1] in COMPRESSED_ENDINGS:
-        return f"{parts[-2]}.{parts[-1]}"
-    return parts[-1] if len(parts) > 1 else ""
 
 
 def extract(path: Path, file_type: str, name: str) -> FileCapture:
@@ -71,8 +59,9 @@ def _extract(path: Path, file_type: str, hint: str) -> FileCapture:
             head = stream.read(4096)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start in {b"{", b"["} and (file_type in {"json", "jsonl"} or ending in JSON_ENDINGS):
-        return _json(path, compression, array=start == b"[", lines=ending in {"jsonl", "ndjson"} or (file_type == "jsonl" and ending != "json"))
-    certain = file_type in {"csv", "tsv"} or ending in TABLE_ENDINGS
+        lines = ending in {"jsonl", "ndjson"} or (file_type == "jsonl" and ending != "json")
+        return _json(path, compression, array=start == b"[" and not lines, lines=lines)
+    certain = ending in TABLE_ENDINGS  # a type that was sniffed is not: prose has commas, too
     if not certain and _is_binary(head):
         return FileCapture.opaque(file_type if compression == "none" else compression)
     try:
@@ -103,6 +92,8 @@ def _json(path: Path, compression: str, *, array: bool, lines: bool) -> FileCapt
 
 
 def _workbook(path: Path, container: str, hint: str) -> FileCapture:
+    from fastexcel import FastExcelError
+
     from dsplatform.schemas.workbooks import read_workbook, workbook_kind
 
     kind = workbook_kind(path) if container == "zip" else "xls"
@@ -110,7 +101,7 @@ def _workbook(path: Path, container: str, hint: str) -> FileCapture:
         return FileCapture.opaque("zip")
     try:
         return read_workbook(path, kind or hint)
-    except ValueError:
+    except FastExcelError:
         if hint in WORKBOOK_ENDINGS or container == "zip":
             raise
         return FileCapture.opaque("ole")  # the container of old Office files of every sort

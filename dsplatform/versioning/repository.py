@@ -126,6 +126,23 @@ class Versions:
         """The number of a version that exists."""
         return int(self._tx.scalar("SELECT version_number FROM dataset_versions WHERE id = :id", id=version_id))
 
+    def label(self, version_id: VersionId) -> tuple[str, int]:
+        """(slug of the dataset, number) of a version that exists."""
+        row = self._tx.row(
+            "SELECT d.slug, v.version_number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.id = :id", id=version_id
+        )
+        if row is None:
+            raise AssertionError("asked for the label of a version that does not exist")
+        return row["slug"], row["version_number"]
+
+    def newest_of_all(self) -> Sequence[tuple[str, VersionId]]:
+        """(slug, newest version) of every living dataset that has one."""
+        rows = self._tx.rows(
+            "SELECT DISTINCT ON (d.slug) d.slug, v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+            "WHERE d.deleted_at IS NULL ORDER BY d.slug, v.version_number DESC"
+        )
+        return [(row["slug"], VersionId(row["id"])) for row in rows]
+
     def page(self, dataset_id: DatasetId, *, before: int | None, limit: int) -> Sequence[Version]:
         """Versions, newest first, those with a number below `before`."""
         rows = self._tx.rows(

@@ -132,6 +132,16 @@ class VersionService:
             )
         return found
 
+    def label(self, version_id: VersionId) -> tuple[str, int]:
+        """(slug of the dataset, number) of a version."""
+        with self._db.transaction() as tx:
+            return Versions(tx).label(version_id)
+
+    def newest_of_all(self) -> Sequence[tuple[str, VersionId]]:
+        """(slug, newest version) of every living dataset that has one."""
+        with self._db.transaction() as tx:
+            return Versions(tx).newest_of_all()
+
     def components(self, tx: Transaction, version_id: VersionId) -> Sequence[Component]:
         """The components in their order."""
         return Versions(tx).components(version_id)

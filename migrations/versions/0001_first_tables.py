@@ -54,6 +54,16 @@ CREATE TABLE file_reference_deltas (
     """,
     "CREATE INDEX ix_file_reference_deltas_file_id ON file_reference_deltas (file_id)",
     """
+CREATE TABLE file_schemas (
+    content_hash CHAR(64) NOT NULL,
+    hint text NOT NULL,
+    reader_version text NOT NULL,
+    capture jsonb NOT NULL,
+    captured_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT pk_file_schemas PRIMARY KEY (content_hash, hint, reader_version)
+)
+    """,
+    """
 CREATE TABLE files (
     id bigint GENERATED ALWAYS AS IDENTITY,
     content_hash CHAR(64) NOT NULL,
@@ -245,6 +255,25 @@ CREATE TABLE dataset_pointers (
 )
     """,
     "CREATE INDEX ix_dataset_pointers_version_id ON dataset_pointers (version_id)",
+    """
+CREATE TABLE dataset_schema_versions (
+    version_id bigint NOT NULL,
+    state text DEFAULT 'pending' NOT NULL,
+    schema_json jsonb,
+    row_count bigint,
+    column_count integer,
+    unreadable_count integer,
+    changed boolean,
+    reader_version text,
+    requested_at timestamptz DEFAULT now() NOT NULL,
+    captured_at timestamptz,
+    CONSTRAINT pk_dataset_schema_versions PRIMARY KEY (version_id),
+    CONSTRAINT ck_dataset_schema_versions_state CHECK (state IN ('pending', 'captured')),
+    CONSTRAINT ck_dataset_schema_versions_captured CHECK ((state = 'captured') = (schema_json IS NOT NULL)),
+    CONSTRAINT fk_dataset_schema_versions_version_id FOREIGN KEY(version_id) REFERENCES dataset_versions (id) ON DELETE CASCADE
+)
+    """,
+    "CREATE INDEX ix_dataset_schema_versions_pending ON dataset_schema_versions (version_id) WHERE state = 'pending'",
     """
 CREATE TABLE dataset_version_files (
     version_id bigint NOT NULL,

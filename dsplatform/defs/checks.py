@@ -1,0 +1,86 @@
+"""Asset checks: what a batch must satisfy, and whether a schema drifted."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from dsplatform.bootstrap import Platform
+from dsplatform.core.types import VersionId
+from dsplatform.defs.resources import PlatformSource
+from dsplatform.ingestion.model import IngestReport
+
+SAMPLED_FILES = 100
+SAMPLED_BYTES = 64 * 1024 * 1024
+
+
+class BatchChecks:
+    """The checks of `stored_files`, evaluated by the run that stores them."""
+
+    specs = (
+        dg.AssetCheckSpec(
+            "no_rejected_files",
+            asset="stored_files",
+            description="Every file of the batch was taken. A refused file is a warning: the others are in, and it lies in `rejected/`.",
+        ),
+        dg.AssetCheckSpec(
+            "hash_integrity",
+            asset="stored_files",
+            description=f"Up to {SAMPLED_FILES} files of the batch, read back from the store, still have the hash they were stored under.",
+        ),
+    )
+
+    def evaluate(self, platform: Platform, report: IngestReport) -> Sequence[dg.AssetCheckResult]:
+        """One result per spec."""
+        rejected = len(report.rejected)
+        hashes = [outcome.content_hash for outcome in report.outcomes if outcome.content_hash is not None]
+        sample = platform.files.verify_sample(hashes, max_files=SAMPLED_FILES, max_bytes=SAMPLED_BYTES)
+        return [
+            dg.AssetCheckResult(
+                check_name="no_rejected_files",
+                passed=rejected == 0,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"files_rejected": rejected},
+            ),
+            dg.AssetCheckResult(
+                check_name="hash_integrity",
+                passed=not sample.problems,
+                metadata={
+                    "files_checked": sample.files,
+                    "bytes_checked": sample.bytes_read,
+                    "problems": dg.MetadataValue.json([problem.plain() for problem in sample.problems]),
+                },
+            ),
+        ]
+
+
+batch_checks = BatchChecks()
+
+
+def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) -> dg.AssetCheckEvaluation:
+    """Whether the schema of a version differs from its parent's, for the dataset's partition."""
+    changes = platform.schemas.drift(version_id)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("schema_snapshots"),
+        check_name="schema_drift",
+        passed=not changes,
+        severity=dg.AssetCheckSeverity.WARN,
+        partition=dataset,
+        description="; ".join(changes[:10]) or "the same columns as the version before",
+        metadata={"changes": len(changes)},
+    )
+
+
+@dg.asset_check(
+    asset="schema_snapshots",
+    name="schema_drift",
+    description="The newest version of each dataset has the columns of the version before it. Evaluated per dataset by each batch.",
+)
+def schema_drift(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
+    """Every dataset at once, for who presses the button."""
+    with platform.open() as opened:
+        drifted = {slug: changes for slug, version_id in opened.versions.newest_of_all() if (changes := opened.schemas.drift(version_id))}
+    return dg.AssetCheckResult(
+        passed=not drifted,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"datasets_drifted": len(drifted), "changes": dg.MetadataValue.json(dict(list(drifted.items())[:50]))},
+    )

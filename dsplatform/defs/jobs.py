@@ -1,0 +1,41 @@
+"""Jobs that a person launches and the sensors ask for."""
+
+import dagster as dg
+from pydantic import Field
+
+from dsplatform.defs.assets import capture, stored_files
+from dsplatform.defs.resources import PlatformSource
+
+INGEST = "ingest_files"
+
+ingest_files = dg.define_asset_job(
+    INGEST,
+    selection=dg.AssetSelection.assets(stored_files),
+    description="Ingests one batch: what the drop folder holds, or the files and folders that you name in the launchpad.",
+    tags={"dsplatform/kind": "ingest", "dagster/max_runtime": str(12 * 3600)},
+)
+
+
+class CaptureConfig(dg.Config):
+    """How much to capture."""
+
+    versions: int = Field(default=1_000, ge=1, le=100_000, description="Versions that one run captures, at most.")
+
+
+@dg.op(description="Delivers what was announced, then reads the schemas of versions that have none yet.")
+def capture_pending(context: dg.OpExecutionContext, config: CaptureConfig, platform: dg.ResourceParam[PlatformSource]) -> None:
+    """Captures what other runs left."""
+    with platform.open() as opened:
+        opened.deliver()
+        versions = opened.schemas.pending(config.versions)
+        unreadable = capture(context, opened, versions)
+        context.add_output_metadata({"versions": len(versions), "unreadable_files": unreadable})
+
+
+@dg.job(
+    description="Reads the schemas of versions that were ingested without (`--no-schema`), or whose run was killed before it came to that.",
+    tags={"dsplatform/kind": "capture", "dsplatform/exclusive": "capture"},
+)
+def capture_schemas() -> None:
+    """One op."""
+    capture_pending()

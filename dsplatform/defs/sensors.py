@@ -1,0 +1,56 @@
+"""Sensors: they look and ask for runs; taking, moving and deleting is left to the runs. A tick may happen twice without harm."""
+
+import json
+
+import dagster as dg
+
+from dsplatform.defs.jobs import capture_schemas, ingest_files
+from dsplatform.defs.resources import PlatformSource
+
+WAITING_RUNS = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+
+
+@dg.sensor(
+    job_name=ingest_files.name,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at the drop folder, writes down what arrived, and asks for one run when files are complete.",
+)
+def drop_folder(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[PlatformSource]) -> dg.SensorResult:
+    """One run takes everything that is complete, so that one is enough; while one works or waits, no other is asked for."""
+    with platform.open() as opened:
+        found = opened.ingestion.discover()
+    cursor = json.dumps([found.files, found.ready, found.claimed])
+    observed = [
+        dg.AssetObservation(
+            "staged_uploads",
+            metadata={"queued_files": found.files, "queued_bytes": found.total_bytes, "oldest_age_s": round(found.oldest_age_s, 1)},
+        )
+    ]
+    events = observed if cursor != context.cursor and (found.files or context.cursor) else []
+    if not found.ready:
+        reason = f"{found.waiting} file(s) not complete yet, {found.claimed} being ingested" if found.files else "the drop folder is empty"
+        return dg.SensorResult(skip_reason=reason, cursor=cursor, asset_events=events)
+    if found.claimed or context.instance.get_runs_count(dg.RunsFilter(job_name=ingest_files.name, statuses=WAITING_RUNS)):
+        return dg.SensorResult(
+            skip_reason=f"{found.ready} file(s) are complete; a run is at work or waits already", cursor=cursor, asset_events=events
+        )
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"dsplatform/files": str(found.ready)})], cursor=cursor, asset_events=events)
+
+
+@dg.sensor(
+    job_name=capture_schemas.name,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for a run when versions wait for their schema: ingested with `--no-schema`, or left by a run that was killed.",
+)
+def pending_captures(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[PlatformSource]) -> dg.SensorResult:
+    """One run captures all that wait."""
+    with platform.open() as opened:
+        waiting = opened.captures_waiting()
+    if not waiting:
+        return dg.SensorResult(skip_reason="every version has its schema")
+    busy = [*WAITING_RUNS, dg.DagsterRunStatus.STARTED]
+    if context.instance.get_runs_count(dg.RunsFilter(job_name=capture_schemas.name, statuses=busy)):
+        return dg.SensorResult(skip_reason=f"{waiting} version(s) wait; a run is at work already")
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"dsplatform/versions": str(waiting)})])

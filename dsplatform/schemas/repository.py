@@ -1,0 +1,137 @@
+"""Tables and statements of captures: per content, and per version."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import CHAR, BigInteger, Boolean, CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.interfaces import SchemaSummary
+from dsplatform.core.types import ContentHash, VersionId
+from dsplatform.schemas.model import FileCapture, VersionSchema, storable
+
+Key = tuple[ContentHash, str]
+"""What a capture depends on besides the readers' version: the bytes, and the hint in the file's name."""
+
+dataset_schema_versions = Table(
+    "dataset_schema_versions",
+    metadata,
+    Column("version_id", BigInteger, ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("schema_json", JSONB),
+    Column("row_count", BigInteger),
+    Column("column_count", Integer),
+    Column("unreadable_count", Integer),
+    Column("changed", Boolean),
+    Column("reader_version", Text),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("captured_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('pending', 'captured')", name="state"),
+    CheckConstraint("(state = 'captured') = (schema_json IS NOT NULL)", name="captured"),
+    Index("ix_dataset_schema_versions_pending", "version_id", postgresql_where=text("state = 'pending'")),
+)
+
+file_schemas = Table(
+    "file_schemas",
+    metadata,
+    Column("content_hash", CHAR(64), primary_key=True),
+    Column("hint", Text, primary_key=True),
+    Column("reader_version", Text, primary_key=True),
+    Column("capture", JSONB, nullable=False),
+    Column("captured_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+class FileSchemas:
+    """Captures of contents: kept, so that the same bytes are read once."""
+
+    def __init__(self, tx: Transaction, reader_version: str) -> None:
+        self._tx = tx
+        self._reader_version = reader_version
+
+    def find(self, keys: Sequence[Key]) -> dict[Key, FileCapture]:
+        """Those that are kept."""
+        rows = self._tx.rows(
+            "SELECT f.content_hash, f.hint, f.capture "
+            "FROM unnest(CAST(:hashes AS text[]), CAST(:hints AS text[])) AS k (content_hash, hint) "
+            "JOIN file_schemas f ON f.content_hash = k.content_hash AND f.hint = k.hint AND f.reader_version = :reader",
+            hashes=[content_hash for content_hash, _ in keys],
+            hints=[hint for _, hint in keys],
+            reader=self._reader_version,
+        )
+        return {(ContentHash(row["content_hash"]), row["hint"]): FileCapture.read(row["capture"]) for row in rows}
+
+    def add(self, captures: Mapping[Key, FileCapture]) -> None:
+        """Keeps them; where another process was quicker, what it found."""
+        self._tx.execute(
+            "INSERT INTO file_schemas (content_hash, hint, reader_version, capture) "
+            "SELECT content_hash, hint, :reader, CAST(capture AS jsonb) "
+            "FROM unnest(CAST(:hashes AS text[]), CAST(:hints AS text[]), CAST(:captures AS text[])) AS k (content_hash, hint, capture) "
+            "ORDER BY content_hash, hint ON CONFLICT DO NOTHING",  # in one order, so that two captures cannot deadlock
+            reader=self._reader_version,
+            hashes=[content_hash for content_hash, _ in captures],
+            hints=[hint for _, hint in captures],
+            captures=[json.dumps(storable(capture.plain())) for capture in captures.values()],
+        )
+
+
+class SchemaVersions:
+    """The composed schemas of versions, and which versions still wait for theirs."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def request(self, version_id: VersionId) -> None:
+        """The version waits for its capture, unless it has one or already waits."""
+        self._tx.execute("INSERT INTO dataset_schema_versions (version_id) VALUES (:id) ON CONFLICT DO NOTHING", id=version_id)
+
+    def pending(self, limit: int) -> Sequence[VersionId]:
+        """Versions that wait, oldest first; and those older than a minute that nobody announced, so that none is forgotten."""
+        rows = self._tx.rows(
+            "SELECT version_id FROM dataset_schema_versions WHERE state = 'pending' "
+            "UNION ALL SELECT v.id FROM dataset_versions v LEFT JOIN dataset_schema_versions s ON s.version_id = v.id "
+            "WHERE s.version_id IS NULL AND v.purged_at IS NULL AND v.created_at < now() - interval '1 minute' "
+            "ORDER BY version_id LIMIT :limit",
+            limit=limit,
+        )
+        return [VersionId(row["version_id"]) for row in rows]
+
+    def parent(self, version_id: VersionId) -> Row | None:
+        """The version's first parent, as `parent_version_id`; None when there is no such version."""
+        return self._tx.row("SELECT parent_version_id FROM dataset_versions WHERE id = :id", id=version_id)
+
+    def get(self, version_id: VersionId) -> VersionSchema | None:
+        """The captured schema."""
+        plain = self._tx.scalar("SELECT schema_json FROM dataset_schema_versions WHERE version_id = :id", id=version_id)
+        return None if plain is None else VersionSchema.read(plain)
+
+    def summary(self, version_id: VersionId, reader_version: str) -> SchemaSummary | None:
+        """The figures of a capture by these readers."""
+        row = self._tx.row(
+            "SELECT row_count, column_count, unreadable_count, changed FROM dataset_schema_versions "
+            "WHERE version_id = :id AND state = 'captured' AND reader_version = :reader",
+            id=version_id,
+            reader=reader_version,
+        )
+        if row is None:
+            return None
+        return SchemaSummary(version_id, row["row_count"], row["column_count"], row["unreadable_count"], row["changed"])
+
+    def store(self, schema: VersionSchema, summary: SchemaSummary, reader_version: str) -> None:
+        """The version's schema, in place of an earlier one."""
+        self._tx.execute(
+            "INSERT INTO dataset_schema_versions (version_id, state, schema_json, row_count, column_count, unreadable_count, changed, "
+            "reader_version, captured_at) "
+            "VALUES (:id, 'captured', CAST(:schema AS jsonb), :rows, :columns, :unreadable, :changed, :reader, now()) "
+            "ON CONFLICT (version_id) DO UPDATE SET state = excluded.state, schema_json = excluded.schema_json, "
+            "row_count = excluded.row_count, column_count = excluded.column_count, unreadable_count = excluded.unreadable_count, "
+            "changed = excluded.changed, reader_version = excluded.reader_version, captured_at = excluded.captured_at",
+            id=summary.version_id,
+            schema=json.dumps(storable(schema.plain())),
+            rows=summary.rows,
+            columns=summary.columns,
+            unreadable=summary.unreadable,
+            changed=summary.changed,
+            reader=reader_version,
+        )

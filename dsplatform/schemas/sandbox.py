@@ -1,0 +1,210 @@
+"""Child processes that read foreign files: bounded in memory and time, replaced when one dies, so that no file takes us along.
+
+A child is a plain `python -m dsplatform.schemas.sandbox`, not a fork and not multiprocessing: it imports nothing of the program that
+called, and works the same from a Dagster run, a web server and a test. It is asked in JSON lines, a batch at a time, and answers each
+file in turn; the first unanswered file is the one that killed it. It ends by itself when its parent is gone or has not asked for a
+while. It knows no setting and no secret of ours.
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from queue import LifoQueue
+
+from dsplatform.core.domain import ValueObject
+from dsplatform.schemas.model import FileCapture
+
+logger = logging.getLogger(__name__)
+
+COMMAND = [sys.executable, "-P", "-m", "dsplatform.schemas.sandbox"]
+MEMORY_BYTES = 1280 << 20
+"""Address space of a child; the libraries alone map half of it. What a child holds in memory stays below 600 MB."""
+RETIRE_KIB = 256 << 10
+IDLE_SECONDS = 60.0
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Request(ValueObject):
+    """A file to read, with the hints that `readers.extract` takes."""
+
+    path: Path
+    file_type: str
+    name: str
+
+    def seconds(self) -> float:
+        """How long reading may take: a minute, and one more for each 512 MiB."""
+        return 60 * (1 + self.path.stat().st_size / (512 << 20))
+
+
+class ChildDied(Exception):
+    """The child ended, or was ended, with files unanswered."""
+
+
+class Sandbox:
+    """Reads files in up to `children` processes, which start when first needed. Safe to share between threads."""
+
+    def __init__(self, children: int = 2) -> None:
+        self._children = [_Child() for _ in range(children)]
+        self._free: LifoQueue[_Child] = LifoQueue()
+        for child in self._children:
+            self._free.put(child)
+
+    def extract(self, requests: Sequence[Request]) -> list[FileCapture]:
+        """One capture per request, in their order. Never raises for what a file does to its reader."""
+        batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+        if len(batches) == 1:
+            return self._batch(batches[0])
+        with ThreadPoolExecutor(len(self._children)) as threads:
+            return [capture for captures in threads.map(self._batch, batches) for capture in captures]
+
+    def _batch(self, requests: Sequence[Request]) -> list[FileCapture]:
+        captures: list[FileCapture] = []
+        child = self._free.get()
+        try:
+            while len(captures) < len(requests):
+                try:
+                    for capture in child.ask(requests[len(captures) :]):
+                        captures.append(capture)  # noqa: PERF402 - what came before a death is kept
+                except ChildDied as err:
+                    logger.warning("a reader died on %s: %s", requests[len(captures)].name, err)
+                    captures.append(FileCapture.unreadable(str(err)))
+        finally:
+            self._free.put(child)
+        return captures
+
+    def close(self) -> None:
+        """Ends the children; the next request starts new ones."""
+        for child in self._children:
+            child.end()
+
+
+@cache
+def shared() -> Sandbox:
+    """The sandbox of this process."""
+    sandbox = Sandbox()
+    atexit.register(sandbox.close)
+    return sandbox
+
+
+class _Child:
+    """One process at a time, used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = b""
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[FileCapture]:
+        """The captures as they come. Raises `ChildDied` at the file that ends the child, and ends early if it had just retired."""
+        limits = [request.seconds() for request in requests]
+        process = self._running()
+        question = [[str(request.path), request.file_type, request.name] for request in requests]
+        try:
+            try:
+                assert process.stdin
+                process.stdin.write(json.dumps(question).encode() + b"\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                self.end()
+                return
+            for limit in limits:
+                line = self._line(process, limit)
+                if line is None:
+                    return
+                yield FileCapture.read(json.loads(line))
+        except BaseException:  # the thread that asked is going away or the child has failed: its next answers belong to nobody
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Kills the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process, self._buffer = None, b""
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.end()
+            self._process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        return self._process
+
+    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+        """The next answer; None when the child retired before the question reached it."""
+        assert process.stdout
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise ChildDied(f"reading took longer than {seconds:.0f} seconds")
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                code = process.wait()
+                if code == 0:
+                    self.end()
+                    return None
+                name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                raise ChildDied(f"the reader crashed on it ({name}), perhaps for want of memory")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+
+def _environment() -> dict[str, str]:
+    """What a child needs to start, and nothing that gives access to anything."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    # glibc's arenas and Arrow's own allocator keep what a big file needed; the system's gives it back.
+    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "TZ": "UTC"}
+
+
+def serve() -> None:
+    """What a child does: answer batches until there is no parent or nothing to do."""
+    with contextlib.suppress(ValueError, OSError):  # not every system limits address space
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes our input
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a library that prints must not answer in our place
+    from dsplatform.schemas.readers import extract  # slow to import: the parent need not
+
+    while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
+        question = sys.stdin.readline()
+        if not question:
+            break
+        for path, file_type, name in json.loads(question):
+            capture = extract(Path(path), file_type, name)
+            answers.write(json.dumps(capture.plain()) + "\n")
+            answers.flush()
+            if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > RETIRE_KIB:
+                return  # what a big file leaves behind must not be missing for the next: a fresh child goes on
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    serve()

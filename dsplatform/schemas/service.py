@@ -1,0 +1,122 @@
+"""Captures the schemas of versions, reading each content once, and compares them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+from dsplatform.core.database import Database, Transaction
+from dsplatform.core.errors import NotFound, Unavailable
+from dsplatform.core.events import VersionCommitted
+from dsplatform.core.interfaces import Component, FileKeeper, SchemaSummary, VersionReader
+from dsplatform.core.types import FilePath, VersionId
+from dsplatform.schemas import comparison, sandbox
+from dsplatform.schemas.comparison import Comparison
+from dsplatform.schemas.model import READER_VERSION, FileCapture, VersionSchema, hint_of
+from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
+
+CHUNK = 512
+"""Files that are read before their captures are stored: what an interrupted capture does again, at most."""
+
+
+class SchemaNotCaptured(Unavailable):
+    """The version exists; its files were not read yet."""
+
+    code = "schema_not_captured"
+
+
+class SchemaService:
+    """Schemas of files and versions."""
+
+    def __init__(self, db: Database, files: FileKeeper, versions: VersionReader) -> None:
+        self._db = db
+        self._files = files
+        self._versions = versions
+        self._sandbox = sandbox.shared()
+
+    def extract_schema(self, path: Path, name: str) -> FileCapture:
+        """Reads one file and stores nothing. Never raises for what the file holds."""
+        return self._sandbox.extract([sandbox.Request(path, "", name)])[0]
+
+    def on_version_committed(self, tx: Transaction, event: VersionCommitted) -> None:
+        """Puts the version on the list of those to capture."""
+        SchemaVersions(tx).request(VersionId(event.version_id))
+
+    def pending(self, limit: int) -> Sequence[VersionId]:
+        """Versions without a schema, oldest first. One that nobody announced is among them a minute after its commit."""
+        with self._db.transaction() as tx:
+            return SchemaVersions(tx).pending(limit)
+
+    def capture_version_schema(self, version_id: VersionId) -> SchemaSummary:
+        """Reads every component that was not read before, and stores the version's schema. Repeating it is harmless."""
+        with self._db.transaction() as tx:
+            if done := SchemaVersions(tx).summary(version_id, READER_VERSION):
+                return done
+            parent = self._parent(tx, version_id)
+            components = self._versions.components(tx, version_id)
+            keys = {component.name: _key(component) for component in components}
+            captures = FileSchemas(tx, READER_VERSION).find(list(set(keys.values())))
+        missing = iter({keys[item.name]: item for item in components if keys[item.name] not in captures}.items())
+        while chunk := dict(islice(missing, CHUNK)):
+            captures |= self._read(chunk)
+        schema = VersionSchema.compose({name: captures[key] for name, key in keys.items()})
+        with self._db.transaction() as tx:
+            before = None if parent is None else SchemaVersions(tx).get(parent)
+            changed = before is None or bool(comparison.drift(before, schema))
+            summary = SchemaSummary(version_id, schema.rows, schema.columns, schema.unreadable, changed)
+            SchemaVersions(tx).store(schema, summary, READER_VERSION)
+        return summary
+
+    def schema_of(self, version_id: VersionId) -> VersionSchema:
+        """The captured schema. Raises `NotFound` for a version that does not exist, `SchemaNotCaptured` for one that waits."""
+        with self._db.transaction() as tx:
+            return self._schema(tx, version_id)
+
+    def compare(self, before: VersionId, after: VersionId) -> Comparison:
+        """What changed from the first version to the second. Raises as `schema_of` does."""
+        with self._db.transaction() as tx:
+            return comparison.compare(self._schema(tx, before), self._schema(tx, after))
+
+    def drift(self, version_id: VersionId) -> list[str]:
+        """How the columns differ from those of the parent version, in sentences; none where either is not captured or has no parent."""
+        with self._db.transaction() as tx:
+            parent = self._parent(tx, version_id)
+            before, after = (None if one is None else SchemaVersions(tx).get(one) for one in (parent, version_id))
+        return [] if before is None or after is None else comparison.drift(before, after)
+
+    def columns(self, version_id: VersionId) -> list[tuple[str, str, bool]]:
+        """(name, type, nullable) of the columns of every distinct table; where there are several, names begin with the table's."""
+        return self.schema_of(version_id).flat()
+
+    def figures(self, tx: Transaction, version_id: VersionId) -> Mapping[FilePath, tuple[int | None, int]] | None:
+        """(rows, columns) per component, over all of its tables; rows is None where it could not be read. None: not captured yet."""
+        schema = SchemaVersions(tx).get(version_id)
+        return None if schema is None else {FilePath(name): figures for name, figures in schema.figures().items()}
+
+    def _schema(self, tx: Transaction, version_id: VersionId) -> VersionSchema:
+        self._parent(tx, version_id)
+        schema = SchemaVersions(tx).get(version_id)
+        if schema is None:
+            raise SchemaNotCaptured(f"the schema of version {version_id} is not captured yet: try again in a moment")
+        return schema
+
+    def _parent(self, tx: Transaction, version_id: VersionId) -> VersionId | None:
+        row = SchemaVersions(tx).parent(version_id)
+        if row is None:
+            raise NotFound(f"version {version_id} does not exist")
+        return None if row["parent_version_id"] is None else VersionId(row["parent_version_id"])
+
+    def _read(self, components: Mapping[Key, Component]) -> dict[Key, FileCapture]:
+        with ExitStack() as paths:
+            requests = [
+                sandbox.Request(paths.enter_context(self._files.local_path(item.file_id)), item.file_type, item.name)
+                for item in components.values()
+            ]
+            captures = dict(zip(components, self._sandbox.extract(requests), strict=True))
+        with self._db.transaction() as tx:
+            FileSchemas(tx, READER_VERSION).add(captures)
+        return captures
+
+
+def _key(component: Component) -> Key:
+    return component.content_hash, hint_of(component.name)

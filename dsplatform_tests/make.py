@@ -1,0 +1,186 @@
+"""Builders that tests share, and the audit of the store's invariants that ends each fault test."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dsplatform.bootstrap import Platform, bootstrap
+from dsplatform.core.database import Database
+from dsplatform.core.domain import Actor
+from dsplatform.core.interfaces import CommitMode, Committed, DatasetRef
+from dsplatform.core.settings import Settings
+from dsplatform.core.types import FileId, VersionId
+from dsplatform.files.model import FileReference
+
+T = TypeVar("T")
+
+PATIENCE = 30
+"""Seconds after which a test that waits for another thread gives up. Never waited for when the product is right."""
+
+
+# --- things --------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def crowded(settings: Settings, database_url: str, connections: int) -> Iterator[Platform]:
+    """A platform with as many connections as the test has threads."""
+    with bootstrap(replace(settings, pool_size=connections), database_url) as platform:
+        yield platform
+
+
+def dataset(platform: Platform, name: str = "sales", actor: Actor | None = None) -> DatasetRef:
+    return platform.datasets.create_dataset(actor or platform.actor(), name)
+
+
+def commit(
+    platform: Platform,
+    to: DatasetRef,
+    components: Mapping[str, bytes],
+    *,
+    actor: Actor | None = None,
+    remove: Sequence[str] = (),
+    branch: str = "main",
+    message: str = "",
+    mode: CommitMode = CommitMode.PATCH,
+    expected_head: VersionId | None = None,
+    idempotency_key: str | None = None,
+) -> Committed:
+    """A version of components that are given as bytes."""
+    return platform.versions.create_version(
+        actor or platform.actor(),
+        to,
+        {name: BytesIO(data) for name, data in components.items()},
+        remove=remove,
+        branch=branch,
+        message=message,
+        mode=mode,
+        expected_head=expected_head,
+        idempotency_key=idempotency_key,
+    )
+
+
+def stored(platform: Platform, data: bytes) -> FileReference:
+    return platform.files.store_file(platform.actor(), BytesIO(data))
+
+
+def content(platform: Platform, file_id: FileId) -> bytes:
+    """The bytes of a file, read through the store."""
+    with platform.files.verified_chunks(file_id) as chunks:
+        return b"".join(chunks)
+
+
+def held(platform: Platform, of: DatasetRef, ref: str | None = None) -> dict[str, bytes]:
+    """The components of a version, as names and bytes."""
+    _, components = platform.versions.get_version(platform.actor(), of, ref)
+    return {component.name: content(platform, component.file_id) for component in components}
+
+
+def object_path(platform: Platform, file_id: FileId) -> Path:
+    """Where the bytes of a file lie."""
+    return _objects(platform) / platform.files.get_file(file_id).storage_key
+
+
+# --- the invariants ------------------------------------------------------------------------------------------------------------
+
+
+def _objects(platform: Platform) -> Path:
+    return Path(platform.settings.storage_url) / "objects"
+
+
+def objects(platform: Platform) -> set[str]:
+    """The keys of everything that lies on the storage."""
+    return {str(path.relative_to(_objects(platform))) for path in _objects(platform).rglob("*") if path.is_file()}
+
+
+def spooled(platform: Platform) -> list[str]:
+    """Temporary files that are left."""
+    return sorted(path.name for path in (Path(platform.settings.storage_url) / "tmp").iterdir())
+
+
+def column(db: Database, sql: str, **params: object) -> list[Any]:
+    """The first column of all rows."""
+    with db.transaction() as tx:
+        return [next(iter(row.values())) for row in tx.rows(sql, **params)]
+
+
+def buried(platform: Platform) -> set[str]:
+    """The keys that are left to the collector."""
+    return set(column(platform.db, "SELECT storage_key FROM tombstones"))
+
+
+def unaccounted_objects(platform: Platform) -> set[str]:
+    """I3: objects that not exactly one of file, upload intent and tombstone names."""
+    named = column(
+        platform.db,
+        "SELECT file_path FROM files UNION ALL SELECT unnest(storage_keys) FROM upload_intents UNION ALL SELECT storage_key FROM tombstones",
+    )
+    return {key for key in objects(platform) if named.count(key) != 1}
+
+
+def miscounted_files(platform: Platform) -> list[tuple[int, int, int]]:
+    """I6: (file, what the ledger says, how many rows name it) where they differ."""
+    with platform.db.transaction() as tx:
+        rows = tx.rows(
+            "SELECT c.file_id, c.reference_count, r.count FROM file_reference_counts c JOIN LATERAL (SELECT "
+            "(SELECT count(*) FROM dataset_version_files WHERE file_id = c.file_id) "
+            "+ (SELECT count(*) FROM staged_files WHERE file_id = c.file_id) "
+            "+ (SELECT count(*) FROM dataset_versions WHERE overlay_file_id = c.file_id) AS count) r ON true "
+            "WHERE c.reference_count <> r.count"
+        )
+    return [(row["file_id"], row["reference_count"], row["count"]) for row in rows]
+
+
+def assert_sound(platform: Platform) -> None:
+    """I2, I3 and I6 hold, and no temporary file is left. I1 is a foreign key."""
+    assert unaccounted_objects(platform) == set()
+    assert [problem for problem in platform.files.verify(contents=True) if problem] == []
+    assert miscounted_files(platform) == []
+    assert spooled(platform) == []
+
+
+# --- threads -------------------------------------------------------------------------------------------------------------------
+
+
+def at_once(*works: Callable[[], T]) -> list[T]:
+    """Runs each work in a thread of its own, all let go together; their answers in order, or the first failure."""
+    line = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        line.wait(PATIENCE)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
+
+
+def meeting(parties: int) -> Callable[[], None]:
+    """A point that the first `parties` callers pass together; later callers pass at once."""
+    barrier = threading.Barrier(parties)
+    lock = threading.Lock()
+    seen = 0
+
+    def wait() -> None:
+        nonlocal seen
+        with lock:
+            seen += 1
+            early = seen <= parties
+        if early:
+            barrier.wait(PATIENCE)
+
+    return wait
+
+
+def until_blocked(db: Database, *, or_done: Callable[[], bool]) -> bool:
+    """Waits until some session of the database waits for a lock (True), or until `or_done` says that none will (False)."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(100_000):
+        if column(db, blocked)[0]:
+            return True
+        if or_done():
+            return False
+    raise AssertionError("neither blocked nor done")
