@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
-from dsplatform.core.interfaces import CommitMode, Committed, DatasetRef
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FileId, VersionId
+from dsplatform.core.values import CommitMode, Committed, DatasetRef
 from dsplatform.files.model import FileReference
 
 T = TypeVar("T")

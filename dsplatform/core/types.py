@@ -41,7 +41,7 @@ class PermissionType(StrEnum):
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DATASET = re.compile(r"\w(?:[\w .-]*[\w-])?")
-_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def content_hash(value: str) -> ContentHash:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
 
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
-from dsplatform.core.interfaces import DatasetRef
 from dsplatform.core.types import DatasetId
+from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import Dataset, DatasetSummary
 
 datasets = Table(

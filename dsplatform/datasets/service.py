@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from dsplatform.core.database import ConstraintViolated, Database, Transaction
 from dsplatform.core.domain import Actor
-from dsplatform.core.interfaces import AccessControl, DatasetRef
+from dsplatform.core.interfaces import AccessControl
 from dsplatform.core.types import DatasetId, PermissionType, dataset_name
+from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import Dataset, DatasetMissing, DatasetNameTaken, DatasetSummary, labels
 from dsplatform.datasets.repository import Datasets
 

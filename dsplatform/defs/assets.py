@@ -11,8 +11,8 @@ import dagster as dg
 from pydantic import Field
 
 from dsplatform.bootstrap import Platform
-from dsplatform.core.interfaces import Committed
 from dsplatform.core.types import VersionId
+from dsplatform.core.values import Committed
 from dsplatform.defs.checks import batch_checks, drift_evaluation
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
@@ -79,7 +79,7 @@ class IngestConfig(dg.Config):
 )
 def stored_files(
     context: dg.AssetExecutionContext, config: IngestConfig, platform: dg.ResourceParam[PlatformSource]
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares the annotation with the bare class
     """Ingests one batch and reports it."""
     with platform.open() as opened:
         report = _ingest(opened, config, context.run.run_id)

@@ -14,8 +14,8 @@ from typing import Any, Self
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
-POOL_SIZE = 3
-MAX_OVERFLOW = 7
+POOL_SIZE = 4
+"""Connections that a process keeps open between operations."""
 
 
 @cache
@@ -24,7 +24,9 @@ def _pool(postgres_url: str) -> Any:
         postgres_url,
         isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
-        max_overflow=MAX_OVERFLOW,
+        # The storages ask for a connection while they hold one: under a limit, threads would wait for each other. What is
+        # more than the pool is opened and closed again, as the stock storages do with every one.
+        max_overflow=-1,
         pool_recycle=600,
         pool_pre_ping=True,
         pool_use_lifo=True,

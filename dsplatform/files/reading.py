@@ -85,7 +85,7 @@ def _in_memory(data: bytes) -> Taken:
 
 def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
     start = b""
-    while len(start) <= small and (chunk := _read(reader, small + 1 - len(start))):
+    while small and len(start) <= small and (chunk := _read(reader, small + 1 - len(start))):
         start += chunk
     if small and len(start) <= small:
         return _in_memory(start)
@@ -101,7 +101,7 @@ def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[int], 
     """Hashes a chunk while the previous one is being written: both release the interpreter lock, so two cores share the work."""
     digest = hashlib.sha256()
     size = 0
-    head = start[:HEAD_BYTES]
+    head = b""
     try:
         with open(path, "xb", buffering=0) as target, ThreadPoolExecutor(1, thread_name_prefix="spool") as writer:
             written = None

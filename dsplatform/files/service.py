@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 from dsplatform.core.database import Database, Row
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Invalid
-from dsplatform.core.interfaces import Refused, Source, UploadOvertaken
 from dsplatform.core.types import ContentHash, FileId, FilePath
+from dsplatform.core.values import Refused, Source, UploadOvertaken
 from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, Sample, StoredFile
 from dsplatform.files.reading import CHUNK_BYTES
 from dsplatform.files.repository import Files, Staged

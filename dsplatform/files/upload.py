@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import Unavailable
-from dsplatform.core.interfaces import Content, Refused, Source, UploadOvertaken
 from dsplatform.core.types import ContentHash, FileId
+from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
 from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, sniff, storage_key
 from dsplatform.files.reading import SourceRefused, Taken, take
 from dsplatform.files.repository import Files, Intents
@@ -183,7 +183,7 @@ class StagedUpload:
     def _chunk_taken(self, count: int) -> None:
         """Hears of each chunk of a stream; a long one keeps its intent alive."""
         self._progress(count)
-        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
+        if self._intent_open and time.monotonic() - self._renewed_at > RENEW_SECONDS:
             with self._intent_lock:
                 self._open_intent()
 

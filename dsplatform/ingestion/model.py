@@ -9,8 +9,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Invalid
-from dsplatform.core.interfaces import Committed
 from dsplatform.core.types import MAIN, ContentHash, FilePath, PointerName, dataset_name, file_path, pointer_name
+from dsplatform.core.values import Committed
 
 DONE_SUFFIX = ".done"
 RAW = "bytes:"

@@ -11,21 +11,9 @@ from uuid import uuid4
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
-from dsplatform.core.interfaces import (
-    AccessControl,
-    CommitMode,
-    Committed,
-    Content,
-    DatasetDirectory,
-    DatasetRef,
-    FileKeeper,
-    Refused,
-    SchemaReader,
-    Upload,
-    VersionChange,
-    VersionWriter,
-)
+from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, Upload, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, dataset_name, file_path, pointer_name
+from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, VersionChange
 from dsplatform.ingestion.model import Claimed, Discovery, InboxEntry, InboxState, IngestReport, Outcome, Place, place_of
 from dsplatform.ingestion.repository import Inbox
 from dsplatform.ingestion.sources import DropFolder, sources_below

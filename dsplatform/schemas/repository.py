@@ -7,8 +7,8 @@ from sqlalchemy import CHAR, BigInteger, Boolean, CheckConstraint, Column, DateT
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dsplatform.core.database import Row, Transaction, metadata
-from dsplatform.core.interfaces import SchemaSummary
 from dsplatform.core.types import ContentHash, VersionId
+from dsplatform.core.values import SchemaSummary
 from dsplatform.schemas.model import FileCapture, VersionSchema, storable
 
 Key = tuple[ContentHash, str]

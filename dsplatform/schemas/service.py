@@ -8,8 +8,9 @@ from pathlib import Path
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import NotFound, Unavailable
 from dsplatform.core.events import VersionCommitted
-from dsplatform.core.interfaces import Component, FileKeeper, SchemaSummary, VersionReader
+from dsplatform.core.interfaces import FileKeeper, VersionReader
 from dsplatform.core.types import FilePath, VersionId
+from dsplatform.core.values import Component, SchemaSummary
 from dsplatform.schemas import comparison, sandbox
 from dsplatform.schemas.comparison import Comparison
 from dsplatform.schemas.model import READER_VERSION, FileCapture, VersionSchema, hint_of

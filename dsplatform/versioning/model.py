@@ -7,8 +7,8 @@ from datetime import datetime
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Invalid, NotFound
-from dsplatform.core.interfaces import CommitMode, Content, VersionChange
 from dsplatform.core.types import ContentHash, DatasetId, FilePath, VersionId
+from dsplatform.core.values import CommitMode, Content, VersionChange
 
 OVERLAY_FORMAT = "dsplatform.overlay/1"
 

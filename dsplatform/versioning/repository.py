@@ -21,8 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dsplatform.core.database import Row, Transaction, metadata
-from dsplatform.core.interfaces import Component, Content
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
+from dsplatform.core.values import Component, Content
 from dsplatform.versioning.model import Draft, Head, Version
 
 dataset_versions = Table(

@@ -8,22 +8,9 @@ from dsplatform.core.database import Database, SerializationFailed, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
 from dsplatform.core.events import VersionCommitted
-from dsplatform.core.interfaces import (
-    AccessControl,
-    CommitMode,
-    Committed,
-    Component,
-    Content,
-    DatasetDirectory,
-    DatasetRef,
-    FileKeeper,
-    Refused,
-    Source,
-    Upload,
-    UploadOvertaken,
-    VersionChange,
-)
+from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Upload
 from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId, file_path, pointer_name
+from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, Refused, Source, UploadOvertaken, VersionChange
 from dsplatform.versioning import model
 from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Version, VersionMissing, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing

@@ -14,7 +14,6 @@ from sqlalchemy import event
 
 from dsplatform.core.paths import shipped
 from dsplatform.defs.pooled_storage import (
-    MAX_OVERFLOW,
     POOL_SIZE,
     PooledEventLogStorage,
     PooledRunStorage,
@@ -160,16 +159,16 @@ def test_events_share_connections_instead_of_opening_one_each(instances: Instanc
     assert connections(empty_database_url) <= POOL_SIZE
 
 
-def test_many_threads_get_by_with_the_pool(instances: Instances, empty_database_url: str) -> None:
+def test_many_threads_never_wait_for_each_other_s_connections(instances: Instances, empty_database_url: str) -> None:
+    """The storages ask for a second connection while they hold one: with a limited pool this took minutes."""
     instance = instances("pooled")
-    most, errors = 0, []
+    errors: list[Exception] = []
+    began = time.monotonic()
 
     def work(thread: int) -> None:
-        nonlocal most
         try:
             for number in range(20):
                 instance.report_runless_asset_event(dg.AssetMaterialization(f"thing_{thread}", metadata={"number": number}))
-            most = max(most, connections(empty_database_url))
         except Exception as err:  # noqa: BLE001 - a thread's error is seen below
             errors.append(err)
 
@@ -179,8 +178,9 @@ def test_many_threads_get_by_with_the_pool(instances: Instances, empty_database_
     for thread in threads:
         thread.join()
     assert errors == []
-    assert 0 < most <= POOL_SIZE + MAX_OVERFLOW
     assert len(instance.get_asset_keys()) == 16
+    assert time.monotonic() - began < 25
+    assert connections(empty_database_url) <= POOL_SIZE
 
 
 def test_a_connection_that_the_server_closed_is_replaced(instances: Instances, empty_database_url: str) -> None:

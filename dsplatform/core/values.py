@@ -1,0 +1,118 @@
+"""What modules hand each other: frozen values, without behaviour of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from dsplatform.core.domain import Actor, ValueObject
+from dsplatform.core.errors import DsplatformError
+from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
+
+Source = Path | BinaryIO
+"""Where bytes come from: a regular file (a link is not followed), or a reader that is read to its end."""
+
+
+@dataclass(frozen=True)
+class Content(ValueObject):
+    """Bytes that an upload has hashed and holds, or knows to be stored already."""
+
+    content_hash: ContentHash
+    file_size: int
+    file_type: str
+    is_new: bool = field(compare=False)
+    """Whether this upload wrote the bytes; False for what the store or an earlier source of the upload had."""
+
+
+@dataclass(frozen=True)
+class Refused(ValueObject):
+    """A source that could not be taken, and why."""
+
+    reason: str
+    may_retry: bool = False
+    """Whether the same source may be fine later (it was being written, the disk was full)."""
+
+
+class UploadOvertaken(DsplatformError):
+    """What an upload relied on changed before it was recorded. Never reaches a user: the caller reconciles and repeats."""
+
+    code = "upload_overtaken"
+
+
+@dataclass(frozen=True)
+class DatasetRef(ValueObject):
+    """A dataset, as far as other modules need it."""
+
+    id: DatasetId
+    name: str
+    slug: str
+    """Unique among all datasets and never changed: what URLs and Dagster partitions use."""
+    created_by: int
+
+
+class CommitMode(StrEnum):
+    """What becomes of the components that a commit does not name."""
+
+    PATCH = "patch"
+    """They are carried over from the parent."""
+    REPLACE = "replace"
+    """They are left out."""
+
+
+@dataclass(frozen=True)
+class VersionChange(ValueObject):
+    """What a new version shall change against the head of its branch."""
+
+    actor: Actor
+    dataset: DatasetRef
+    put: Mapping[FilePath, Content]
+    remove: tuple[FilePath, ...] = ()
+    branch: PointerName = PointerName("main")
+    message: str = ""
+    mode: CommitMode = CommitMode.PATCH
+    expected_head: VersionId | None = None
+    """Where given: the change is refused with `Conflict` unless the branch is exactly there."""
+    idempotency_key: str | None = None
+    """Where given: the same key for the same dataset answers with the version that the first request made."""
+
+
+@dataclass(frozen=True)
+class Committed(ValueObject):
+    """The outcome of a change: a new version, or the one that already was as asked."""
+
+    dataset: DatasetRef
+    branch: PointerName
+    version_id: VersionId
+    version_number: int
+    created: bool
+    """False when the change would have changed nothing, or repeats an idempotency key."""
+    added: int
+    updated: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class Component(ValueObject):
+    """One file of a version, under its name."""
+
+    name: FilePath
+    component_type: str
+    file_id: FileId
+    content_hash: ContentHash
+    file_size: int
+    file_type: str
+
+
+@dataclass(frozen=True)
+class SchemaSummary(ValueObject):
+    """What a capture found in one version, in figures."""
+
+    version_id: VersionId
+    rows: int | None
+    """Sum over the readable components; None when none could be read."""
+    columns: int
+    """Of the widest table."""
+    unreadable: int
+    changed: bool
+    """Whether the columns differ from those of the parent version; True for a first version."""

@@ -1,0 +1,139 @@
+import re
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from dsplatform.core.settings import Settings, WrongSetting, documentation
+
+SECRET = "postgresql://ann:hunter2@db.example:5432/x"
+
+WRONG = [
+    ("DATABASE_URL", "mysql://host/x", "must be a PostgreSQL URL"),
+    ("DATABASE_URL", "postgresql://", "must be a PostgreSQL URL"),
+    ("DATABASE_URL", "nonsense", "must be a PostgreSQL URL"),
+    ("DAGSTER_DATABASE_URL", "sqlite:///x", "must be a PostgreSQL URL"),
+    ("POOL_SIZE", "0", "must lie between 1 and 100"),
+    ("POOL_SIZE", "101", "must lie between 1 and 100"),
+    ("POOL_SIZE", "many", "invalid literal"),
+    ("POOL_SIZE", "2.5", "invalid literal"),
+    ("STORAGE_URL", "s3://bucket", "storage of kind 's3' is not supported"),
+    ("SETTLE_SECONDS", "-1", "must lie between 0 and 86400"),
+    ("SETTLE_SECONDS", "86401", "must lie between 0 and 86400"),
+    ("SETTLE_SECONDS", "nan", "must lie between"),
+    ("SETTLE_SECONDS", "inf", "must lie between"),
+    ("SETTLE_SECONDS", "soon", "could not convert"),
+    ("BATCH_FILES", "0", "must lie between 1 and 100000"),
+    ("BATCH_FILES", "100001", "must lie between 1 and 100000"),
+    ("WORKERS", "0", "must lie between 1 and 64"),
+    ("WORKERS", "65", "must lie between 1 and 64"),
+    ("API_PORT", "0", "must lie between 1 and 65535"),
+    ("API_PORT", "65536", "must lie between 1 and 65535"),
+    ("DAGSTER_PORT", "http", "invalid literal"),
+    ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
+]
+
+
+def _of(**values: str) -> Settings:
+    return Settings.from_env({f"DSPLATFORM_{name}": value for name, value in values.items()})
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), WRONG)
+def test_a_wrong_value_is_refused_with_the_variable_and_the_reason(name: str, value: str, reason: str) -> None:
+    with pytest.raises(WrongSetting, match=re.escape(reason)) as caught:
+        _of(**{name: value})
+    assert str(caught.value).startswith(f"DSPLATFORM_{name}: ")
+
+
+def test_every_setting_that_can_be_wrong_is_among_the_wrong_ones() -> None:
+    free = {"HOME", "DROP_DIR", "PROCESSED_DIR", "REJECTED_DIR", "DROP_USER", "USER"}  # any text is a path or a name
+    assert {name for name, _, _ in WRONG} | free == {field.name.upper() for field in fields(Settings)}
+
+
+def test_an_unknown_variable_of_ours_is_refused_with_the_ones_there_are() -> None:
+    with pytest.raises(
+        WrongSetting, match="DSPLATFORM_POOLSIZE is not a setting; the settings are DSPLATFORM_HOME, .*DSPLATFORM_POOL_SIZE"
+    ):
+        _of(POOLSIZE="5")
+
+
+def test_variables_of_others_and_of_the_tests_are_left_alone() -> None:
+    settings = Settings.from_env({"HOME": "/root", "DSPLATFORMX": "1", "DSPLATFORM_FAILPOINT": "x:kill"})
+    assert settings == Settings.from_env({})
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSPLATFORM_WORKERS", "7")
+    assert Settings.from_env().workers == 7
+
+
+def test_without_any_variable_everything_has_its_default() -> None:
+    settings = Settings.from_env({})
+    assert settings.database_url == settings.dagster_database_url == ""
+    assert (settings.pool_size, settings.workers, settings.batch_files, settings.settle_seconds) == (5, 2, 10_000, 5.0)
+    assert (settings.api_port, settings.dagster_port, settings.log_level, settings.user) == (8000, 3000, "info", "system")
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_value_is_no_value(blank: str) -> None:
+    assert _of(POOL_SIZE=blank, LOG_LEVEL=blank, DATABASE_URL=blank) == Settings.from_env({})
+
+
+def test_everything_local_lies_below_home() -> None:
+    settings = _of(HOME="/srv/data")
+    assert settings.home == Path("/srv/data")
+    assert settings.storage_url == "/srv/data/storage"
+    assert settings.drop_dir == Path("/srv/data/drop")
+    assert settings.processed_dir == Path("/srv/data/processed")
+    assert settings.rejected_dir == Path("/srv/data/rejected")
+
+
+def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    settings = _of(HOME="here", DROP_DIR="~/drop", STORAGE_URL="file://store")
+    assert settings.home == tmp_path / "here"
+    assert settings.drop_dir == Path("/home/ann/drop")
+    assert settings.storage_url == str(tmp_path / "store")
+
+
+def test_the_moves_can_be_turned_off() -> None:
+    settings = _of(PROCESSED_DIR="off", REJECTED_DIR="OFF")
+    assert settings.processed_dir is None
+    assert settings.rejected_dir is None
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_a_postgresql_url_is_accepted_in_every_spelling(scheme: str) -> None:
+    assert _of(DATABASE_URL=f"{scheme}://h/x").database_url == "postgresql+psycopg://h/x"
+
+
+def test_a_level_is_accepted_in_either_case() -> None:
+    assert _of(LOG_LEVEL="DEBUG").log_level == "debug"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = _of(DATABASE_URL=SECRET, DAGSTER_DATABASE_URL=SECRET)
+    assert "hunter2" in settings.database_url
+    assert "hunter2" not in repr(settings)
+    assert "database_url" not in str(settings)
+
+
+def test_a_refused_secret_is_not_shown_either() -> None:
+    with pytest.raises(WrongSetting) as caught:
+        _of(DATABASE_URL=SECRET.replace("postgresql", "mysql"))
+    assert "hunter2" not in str(caught.value)
+    assert "its value cannot be used" in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings.from_env({}).workers = 3  # type: ignore[misc]  # the claim
+
+
+def test_the_documentation_has_every_setting_with_a_default_that_is_accepted() -> None:
+    rows = documentation()
+    assert [name for name, _, _ in rows] == [f"DSPLATFORM_{field.name.upper()}" for field in fields(Settings)]
+    assert all(meaning for _, _, meaning in rows)
+    written_out = Settings.from_env({name: default for name, default, _ in rows})
+    assert written_out == Settings.from_env({})
