@@ -21,6 +21,7 @@ from dsplatform.local import database_for, upgrade
 from dsplatform.supervisor import Service, Show, Supervisor, answers, free_port, only_one
 
 LOCATION, MODULE = "dsplatform", "dsplatform.definitions"
+NOISE = "No cursor for event type"
 UNFINISHED = "{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}, limit: 1) { ... on Runs { count } } }"
 
 
@@ -57,7 +58,7 @@ def running(settings: Settings, step: Callable[[str], None], show: Show, *, dags
         step("migrations are applied")
         settings.drop_dir.mkdir(parents=True, exist_ok=True)
         env = _environment(settings, url, dagster_url)
-        with Supervisor(settings.home / "logs", env, show, verbose=verbose) as supervisor:
+        with Supervisor(settings.home / "logs", env, _without_noise(show), verbose=verbose) as supervisor:
             api_port = free_port(settings.api_port)
             supervisor.start(_api(api_port))
             dagster_port = None
@@ -68,6 +69,11 @@ def running(settings: Settings, step: Callable[[str], None], show: Show, *, dags
             yield Stack(supervisor, url, api_port, dagster_port)
             step("stopping")
         step("stopped")
+
+
+def _without_noise(show: Show) -> Show:
+    """Without the warnings of a first start that mean nothing to a person."""
+    return lambda name, line: None if NOISE in line else show(name, line)
 
 
 def _environment(settings: Settings, url: str, dagster_url: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import dsplatform.schemas.repository
 from alembic import context
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 import dsplatform.core.outbox
 import dsplatform.datasets.repository
@@ -21,12 +22,11 @@ from dsplatform.core.database import metadata
 def run() -> None:
     """Migrates the database."""
     url = context.config.attributes.get("url") or os.environ["DSPLATFORM_DATABASE_URL"]
-    engine = create_engine(url)
+    engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
-    engine.dispose()
 
 
 run()

@@ -63,3 +63,19 @@ def status(as_json: AsJson = False) -> None:
         emit({"current": current, "newest": newest})
     else:
         typer.echo(f"revision {current or 'none'}; newest is {newest}" + ("" if current == newest else ": run `dsplatform db upgrade`"))
+
+
+@db.command(hidden=True)
+def check() -> None:
+    """Apply the migrations to an empty database, and compare the result with the tables that the code declares."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from dsplatform.core.migrations import check as compare
+    from dsplatform.local import EmbeddedPostgres
+    from dsplatform.local import upgrade as apply
+
+    with TemporaryDirectory() as home, EmbeddedPostgres(Path(home)).running() as server:
+        apply(server.url("postgres"))
+        compare(server.url("postgres"))
+    typer.echo("the migrations make what the code declares")

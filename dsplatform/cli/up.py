@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # these take half a second to import, which `--help` need not
 PAUSE_SECONDS = 0.5
 COLORS = {"api": "cyan", "code": "magenta", "webserver": "blue", "daemon": "green"}
 SHOWN = 20
+CAPTURES = 100
 
 
 def up(
@@ -42,6 +43,8 @@ def up(
 
     settings = Settings.from_env()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
 
     def step(what: str) -> None:
         console.print(f"[green]✓[/] {escape(what)}", highlight=False)
@@ -136,7 +139,10 @@ class _Session:
             try:
                 self._platform.ingestion.discover()
                 self._platform.ingestion.ingest_ready()
-                self._platform.deliver()
+                if self._platform.captures_waiting():
+                    self._platform.deliver()
+                    for version_id in self._platform.schemas.pending(CAPTURES):
+                        self._platform.schemas.capture_version_schema(version_id)
             except DsplatformError as err:
                 self._console.print(f"[yellow]![/] {escape(str(err))}; trying again", highlight=False)
         time.sleep(PAUSE_SECONDS)
@@ -146,11 +152,8 @@ class _Session:
 
     def _is_idle(self) -> bool:
         found = self._platform.ingestion.discover()
-        if not found.complete or found.files:
+        if not found.complete or found.files or self._platform.captures_waiting():
             return False
-        with self._platform.db.transaction() as tx:
-            if self._platform.outbox.pending(tx):
-                return False
         return not self._stack.has_unfinished_runs()
 
 

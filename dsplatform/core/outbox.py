@@ -65,10 +65,10 @@ class Outbox:
                 )
                 if row is None:
                     return done
-                event = DomainEvent.read(row["event"], row["payload"])
-                handler = self._subscribers.get(type(event), {}).get(row["subscriber"])
                 try:
                     with tx.savepoint():
+                        event = DomainEvent.read(row["event"], row["payload"])
+                        handler = self._subscribers.get(type(event), {}).get(row["subscriber"])
                         if handler is not None:  # None: a subscriber that a newer release no longer has
                             handler(tx, event)
                     tx.execute("DELETE FROM deliveries WHERE id = :id", id=row["id"])
@@ -77,9 +77,9 @@ class Outbox:
                     logger.warning("delivery %s to %s failed: %s", row["id"], row["subscriber"], err)
                     tx.execute(
                         "UPDATE deliveries SET attempts = attempts + 1, last_error = :error, "
-                        "due_at = now() + least(power(2, attempts), 600) * interval '1 second' WHERE id = :id",
+                        "due_at = now() + least(power(2, least(attempts, 10)), 600) * interval '1 second' WHERE id = :id",
                         id=row["id"],
-                        error=str(err),
+                        error=str(err).replace("\x00", "\N{REPLACEMENT CHARACTER}"),
                     )
         return done
 

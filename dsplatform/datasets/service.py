@@ -1,6 +1,8 @@
 """Creating, changing and finding datasets."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from unicodedata import normalize
 
 from dsplatform.core.database import ConstraintViolated, Database, Transaction
 from dsplatform.core.domain import Actor
@@ -69,15 +71,19 @@ class DatasetService:
 
     def find(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
         """The living dataset of that name: the actor's own, else the one with that slug. Raises `DatasetMissing`."""
-        found = Datasets(tx).find(actor.user_id, name)
+        found = Datasets(tx).find(actor.user_id, normalize("NFC", name))
         if found is None:
             raise DatasetMissing(f"dataset {name!r} does not exist: `dsplatform datasets` lists what there is")
         return found
 
     def ensure(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
         """`find`, or a new dataset owned by the actor. Raises `Invalid` for a name against the rule."""
-        found = Datasets(tx).find(actor.user_id, name)
-        return found or self._create(tx, actor, name, "", ())
+        with suppress(DatasetMissing):
+            return self.find(tx, actor, name)
+        try:
+            return self._create(tx, actor, name, "", ())
+        except DatasetNameTaken:  # made by somebody else between the question and the insert
+            return self.find(tx, actor, name)
 
     def lock(self, tx: Transaction, dataset_id: DatasetId) -> None:
         """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `DatasetMissing`."""

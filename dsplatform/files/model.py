@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.core.errors import DsplatformError, NotFound, Unavailable
+from dsplatform.core.errors import Conflict, NotFound, Unavailable
 from dsplatform.core.types import ContentHash, FileId
 
 HEAD_BYTES = 4096
@@ -22,7 +22,7 @@ class FileDamaged(Unavailable):
     code = "file_damaged"
 
 
-class UploadExpired(DsplatformError):
+class UploadExpired(Conflict):
     """The upload took longer than it said it was alive; what it wrote is left to the garbage collector."""
 
     code = "upload_expired"

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import ContentHash
-from dsplatform.files.model import HEAD_BYTES
+from dsplatform.files.model import HEAD_BYTES, sniff
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -38,7 +38,7 @@ class Taken:
 
     content_hash: ContentHash
     size: int
-    head: bytes
+    file_type: str
     data: bytes | None = None
     spooled: Path | None = None
 
@@ -80,7 +80,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _in_memory(data: bytes) -> Taken:
-    return Taken(ContentHash(hashlib.sha256(data).hexdigest()), len(data), data[:HEAD_BYTES], data=data)
+    return Taken(ContentHash(hashlib.sha256(data).hexdigest()), len(data), sniff(data[:HEAD_BYTES]), data=data)
 
 
 def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
@@ -123,7 +123,7 @@ def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[int], 
         if err.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise Unavailable(f"the storage has no space left at {path.parent}: free space and repeat; nothing was recorded") from err
         raise Unavailable(f"the storage failed at {path.parent}: {err.strerror}; nothing was recorded") from err
-    return Taken(ContentHash(digest.hexdigest()), size, head, spooled=path)
+    return Taken(ContentHash(digest.hexdigest()), size, sniff(head), spooled=path)
 
 
 def _write_all(target: BinaryIO, chunk: bytes) -> None:

@@ -120,7 +120,7 @@ class Files:
 
     def known(self, hashes: Collection[ContentHash]) -> Sequence[Row]:
         """The rows of those contents that are stored."""
-        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(:hashes)", hashes=list(hashes))  # noqa: S608
+        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes))  # noqa: S608
 
     def one(self, file_id: FileId) -> Row | None:
         """The file with its exact reference count."""
@@ -138,7 +138,9 @@ class Files:
 
         Locked in id order so that two uploads cannot deadlock.
         """
-        rows = self._tx.rows("SELECT id, file_path, state FROM files WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE", ids=sorted(ids))
+        rows = self._tx.rows(
+            "SELECT id, file_path, state FROM files WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR KEY SHARE", ids=sorted(ids)
+        )
         return {row["id"]: row for row in rows}
 
     def insert(self, rows: Sequence[Mapping[str, object]], storage_type: str) -> Mapping[ContentHash, FileId]:
@@ -196,7 +198,7 @@ class Intents:
     def open(self, upload_id: UUID, backend: str, keys: Sequence[str]) -> None:
         """Begins an upload that will write these keys."""
         self._tx.execute(
-            "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, :keys, now() + interval '1 hour')",
+            "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour')",
             id=upload_id,
             backend=backend,
             keys=list(keys),
@@ -206,7 +208,7 @@ class Intents:
         """Begins an upload again that has ended with a commit; False when it had not."""
         return (
             self._tx.execute(
-                "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, :keys, now() + interval '1 hour') "
+                "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour') "
                 "ON CONFLICT (id) DO NOTHING",
                 id=upload_id,
                 backend=backend,

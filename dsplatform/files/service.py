@@ -4,14 +4,14 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 from uuid import UUID, uuid4
 
 from dsplatform.core.database import Database, Row
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import Conflict, Invalid
+from dsplatform.core.errors import Conflict, Invalid, Unavailable
 from dsplatform.core.types import ContentHash, FileId, FilePath
 from dsplatform.core.values import Refused, Source, UploadOvertaken
 from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, Sample, StoredFile
@@ -57,9 +57,9 @@ class FileService:
                             session_id = session
                         staged.put(session_id, name, file_id)
                     break
-                except UploadOvertaken:
+                except UploadOvertaken as err:
                     if attempt == MAX_ATTEMPTS:
-                        raise
+                        raise Conflict("the content is being stored and removed by many at once: try again") from err
                     upload.reconcile()
         return FileReference(session_id, name, file_id, content.content_hash, content.is_new)
 
@@ -116,18 +116,20 @@ class FileService:
         target = folder / name
         if os.path.lexists(target) and not overwrite:
             raise Conflict(f"{target} exists already: write into another folder, or overwrite it with --force")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name[:200]}.{uuid4().hex}.part")
+        draft = target.with_name(f".{uuid4().hex}.part")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with self.verified_chunks(file_id) as chunks, draft.open("xb") as output:
                 for chunk in chunks:
                     output.write(chunk)
                 output.flush()
                 os.fsync(output.fileno())
             draft.replace(target)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        except OSError as err:
+            raise Unavailable(f"{target} cannot be written: {err.strerror}") from err
+        finally:
+            with suppress(OSError):
+                draft.unlink()
         return target
 
     def verify_sample(self, hashes: Sequence[ContentHash], *, max_files: int, max_bytes: int) -> Sample:
@@ -169,9 +171,15 @@ class FileService:
             finding = "its bytes are missing"
         elif size != row["file_size"]:
             finding = f"it has {size} bytes instead of {row['file_size']}"
-        elif contents and self._digest(row["file_path"]) != row["content_hash"]:
-            finding = "its bytes have changed"
+        elif contents:
+            finding = self._compare(row)
         return Problem(FileId(row["id"]), ContentHash(row["content_hash"]), finding) if finding else None
+
+    def _compare(self, row: Row) -> str | None:
+        try:
+            return None if self._digest(row["file_path"]) == row["content_hash"] else "its bytes have changed"
+        except (OSError, Unavailable) as err:
+            return f"it cannot be read: {err}"
 
     def _digest(self, key: str) -> str:
         with self._storage.open(key) as reader:
@@ -192,7 +200,10 @@ class HashingReader:
         self._next = self._read()
 
     def _read(self) -> bytes:
-        chunk = self._reader.read(CHUNK_BYTES)
+        try:
+            chunk = self._reader.read(CHUNK_BYTES)
+        except OSError as err:
+            raise Unavailable(f"file {self._file.id} cannot be read from the storage: {err.strerror}") from err
         self._digest.update(chunk)
         self._left -= len(chunk)
         return chunk

@@ -71,6 +71,7 @@ class LocalStorage:
         self.root = root
         self._objects = root / "objects"
         self._temporary = root / "tmp"
+        self._durable_folders: set[str] = set()
         try:
             self._objects.mkdir(parents=True, exist_ok=True)
             self._temporary.mkdir(exist_ok=True)
@@ -99,7 +100,7 @@ class LocalStorage:
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
         with _storage_errors(path):
-            descriptor = _making_folder(path, lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
+            descriptor = self._making_folder(path, lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
             try:
                 view = memoryview(data)
                 while view:
@@ -114,7 +115,15 @@ class LocalStorage:
         path = self._path(key)
         with _storage_errors(path):
             spooled.chmod(0o444)
-            _making_folder(path, lambda: os.rename(spooled, path))
+            self._making_folder(path, lambda: os.link(spooled, path))  # a rename would overwrite
+            spooled.unlink()
+
+    def _making_folder(self, path: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except FileNotFoundError:
+            Path(path).parent.mkdir(exist_ok=True)
+            return action()
 
     def sync(self, keys: Collection[str]) -> None:
         if not keys:
@@ -124,9 +133,12 @@ class LocalStorage:
                 return
             for key in keys:
                 _sync_path(Path(self._path(key)))
-            for folder in {key[:2] for key in keys}:
+            folders = {key[:2] for key in keys}
+            for folder in folders:
                 _sync_path(self._objects / folder)
-            _sync_path(self._objects)
+            if not folders <= self._durable_folders:
+                _sync_path(self._objects)
+                self._durable_folders |= folders
 
     def size(self, key: str) -> int | None:
         try:
@@ -137,7 +149,12 @@ class LocalStorage:
             raise Unavailable(f"storage folder {self.root} does not answer: {err.strerror}") from err
 
     def open(self, key: str) -> BinaryIO:
-        return open(self._path(key), "rb")
+        try:
+            return open(self._path(key), "rb")
+        except FileNotFoundError:
+            raise
+        except OSError as err:
+            raise Unavailable(f"storage folder {self.root} does not answer: {err.strerror}") from err
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:
@@ -153,14 +170,6 @@ class LocalStorage:
     def free_bytes(self) -> int:
         """What the file system has left."""
         return shutil.disk_usage(self.root).free
-
-
-def _making_folder(path: str, action: Callable[[], T]) -> T:
-    try:
-        return action()
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return action()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
-from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, sniff, storage_key
+from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, storage_key
 from dsplatform.files.reading import SourceRefused, Taken, take
 from dsplatform.files.repository import Files, Intents
 from dsplatform.files.stores import StorageBackend
@@ -63,11 +64,14 @@ class StagedUpload:
         self._id = uuid4()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         self._held: dict[ContentHash, _Held] = {}
+        self._unwritten: list[_Held] = []
+        self._unwritten_bytes = 0
         self._unsealed: list[str] = []
         self._spooled = False
         self._intent_lock = threading.Lock()
         self._intent_open = False
-        self._intent_closed_in_tx = False
+        self._closed_by: Transaction | None = None
+        self._broken = False
         self._renewed_at = 0.0
 
     def __enter__(self) -> Self:
@@ -75,7 +79,7 @@ class StagedUpload:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
-        if self._intent_open and not (kind is None and self._intent_closed_in_tx):
+        if self._intent_alive:
             with self._db.transaction() as tx:
                 Intents(tx).abandon(self._id)
         if self._spooled:
@@ -105,7 +109,7 @@ class StagedUpload:
             if isinstance(result, Refused):
                 answers.append(result)
                 continue
-            answers.append(Content(result.content_hash, result.size, sniff(result.head), is_new=result.content_hash in new))
+            answers.append(Content(result.content_hash, result.size, result.file_type, is_new=result.content_hash in new))
             new.discard(result.content_hash)  # the second source with these bytes is a duplicate of the first
         return answers
 
@@ -125,7 +129,7 @@ class StagedUpload:
 
     def _settle(self, contents: Sequence[_Held]) -> None:
         """Looks each content up, and writes those that the store lacks or has lost."""
-        with self._db.transaction() as tx:
+        with self._db.reading() as tx:
             known = {row["content_hash"]: row for row in Files(tx).known([held.taken.content_hash for held in contents])}
         hits = [held for held in contents if held.taken.content_hash in known]
         sizes = self._each([known[held.taken.content_hash]["file_path"] for held in hits], self._storage.size)
@@ -138,26 +142,43 @@ class StagedUpload:
         missing = [held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)]
         for held in missing:
             held.key = storage_key(held.taken.content_hash, self._id)
-        if missing:
-            self._open_intent([held.key for held in missing if held.key])
-            self._each(missing, self._write)
-            self._unsealed += [held.key for held in missing if held.key]
+        self._unwritten += missing
+        self._unwritten_bytes += sum(len(held.taken.data or b"") for held in missing)
         for held in contents:
-            if held.key is not None or isinstance(held.source, Path):  # written, or can be read again
+            if held.key is None and isinstance(held.source, Path):  # can be read again
                 held.taken.data = None
+        if self._unwritten_bytes > WINDOW_BYTES:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """Names the keys of what is held in the intent, then writes it."""
+        writing, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
+        if not writing:
+            return
+        keys = [held.key for held in writing if held.key]
+        with self._all_or_nothing():
+            self._open_intent(keys)
+            self._each(writing, self._write)
+            self._unsealed += keys
+        for held in writing:
+            held.taken.data = None
 
     def _write(self, held: _Held) -> None:
         if held.key is None:
             raise AssertionError("a content is written under a key")
         taken = held.taken
         if taken.data is None and taken.spooled is None:  # forgotten because the store had it, and then it had not
-            taken = take(held.source, self._spool, SMALL_BYTES, self._chunk_taken)
+            try:
+                taken = take(held.source, self._spool, SMALL_BYTES, self._chunk_taken)
+            except SourceRefused as err:
+                raise Unavailable(f"{held.source} is needed again, and {err}: upload it again") from err
             if taken.content_hash != held.taken.content_hash:
                 raise Unavailable(f"{held.source} changed while it was uploaded: upload it again")
         if taken.data is not None:
             self._storage.put(held.key, taken.data)
         elif taken.spooled is not None:
             self._storage.place(taken.spooled, held.key)
+            taken.spooled = None
 
     def _each(self, items: Sequence[A], work: Callable[[A], B]) -> list[B]:
         """Runs `work` on each item in the pool's threads, a slice at a time: a thread hand-over per tiny file costs more than the file."""
@@ -169,12 +190,17 @@ class StagedUpload:
 
     # --- the intent ------------------------------------------------------------------------------------------------------------
 
+    @property
+    def _intent_alive(self) -> bool:
+        """Whether our intent is open, as far as we know: a transaction that closed it may have been rolled back."""
+        return self._intent_open and not (self._closed_by and self._closed_by.committed)
+
     def _open_intent(self, keys: Sequence[str] = ()) -> None:
         with self._db.transaction() as tx:
             if not self._intent_open:
                 Intents(tx).open(self._id, self._storage.kind, keys)
-            elif self._intent_closed_in_tx and Intents(tx).reopen(self._id, self._storage.kind, keys):
-                self._intent_closed_in_tx = False
+            elif self._closed_by and Intents(tx).reopen(self._id, self._storage.kind, keys):
+                self._closed_by = None
             elif not Intents(tx).extend(self._id, keys):
                 raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
         self._intent_open = True
@@ -190,17 +216,33 @@ class StagedUpload:
     # --- seal and record -------------------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """Makes all that was added durable, with one barrier."""
-        self._storage.sync(self._unsealed)
-        self._unsealed = []
+        """Writes what is still held, and makes all that was added durable, with one barrier."""
+        self._write_out()
+        with self._all_or_nothing():
+            self._storage.sync(self._unsealed)
+            self._unsealed = []
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """A write or a barrier that fails ends the upload: rows must not name what was not written, and a second `fsync` may answer
+        well although the bytes are gone."""
+        self._must_be_whole()
+        self._broken = True
+        yield
+        self._broken = False
+
+    def _must_be_whole(self) -> None:
+        if self._broken:
+            raise Unavailable("an earlier write of this upload failed, so nothing more of it is recorded: start it again")
 
     def record(self, tx: Transaction, hashes: Collection[ContentHash]) -> Mapping[ContentHash, FileId]:
         """See `core.interfaces.Upload.record`."""
-        if self._unsealed:
+        self._must_be_whole()
+        if self._unsealed or self._unwritten:
             raise AssertionError("seal() comes before record(): a row must never name bytes that a power cut can take")
         wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes)]
         ids: dict[ContentHash, FileId] = {}
-        if self._intent_open:
+        if self._intent_alive:
             self._keep_intent(tx, wanted)
         files = Files(tx)
         new = [held for held in wanted if held.is_new]
@@ -218,7 +260,7 @@ class StagedUpload:
         alive = Intents(tx).close(self._id) if last else Intents(tx).hold(self._id)
         if not alive:
             raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
-        self._intent_closed_in_tx = last
+        self._closed_by = tx if last else None
 
     def _pin(self, tx: Transaction, known: Sequence[_Held]) -> dict[ContentHash, FileId]:
         """Contents that the store has: pinned, healed where their object is bad, our spare copies given to the collector."""
@@ -248,7 +290,7 @@ class StagedUpload:
 
 
 def _row(held: _Held) -> dict[str, object]:
-    kind = sniff(held.taken.head)
+    kind = held.taken.file_type
     return {
         "content_hash": held.taken.content_hash,
         "file_size": held.taken.size,

@@ -15,7 +15,6 @@ from dsplatform.core.errors import NotFound, Unavailable
 from dsplatform.ingestion.model import DONE_SUFFIX, InboxState, Outcome, Sighting, is_ignored, stored_path
 
 SCAN_BUDGET_SECONDS = 20.0
-MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class DropFolder:
         found: list[Sighting] = []
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for sighting in _walk(self.root, "", 0):
+            for sighting in _walk(self.root):
                 found.append(sighting)
                 if time.monotonic() > deadline:
                     return Look(found, complete=False)
@@ -90,41 +89,50 @@ class DropFolder:
         return self.root / sighting.real_path
 
 
-def _walk(folder: Path, prefix: str, depth: int) -> Iterator[Sighting]:
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
+def _walk(root: Path) -> Iterator[Sighting]:
+    """Everything below a folder that is no folder, in name order; links are seen and not followed."""
+    pending = [iter(_listed(root, ""))]
+    while pending:
+        sighting = next(pending[-1], None)
+        if sighting is None:
+            pending.pop()
+        elif isinstance(sighting, Sighting):
+            yield sighting
+        else:
+            pending.append(iter(_listed(root / sighting, f"{sighting}/")))
+
+
+def _listed(folder: Path, prefix: str) -> Sequence[Sighting | str]:
+    """One folder: its files as sightings, its folders as paths below the root."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        if not prefix:
+            raise
+        return []
+    except PermissionError:
+        if not prefix:
+            raise
+        status = folder.lstat()
+        reason = "the folder cannot be listed: there is no permission"
+        return [Sighting(stored_path(prefix.rstrip("/")), 0, status.st_mtime_ns, status.st_ino, marked=False, refusal=reason)]
     names = {entry.name for entry in listed}
+    found: list[Sighting | str] = []
     for entry in listed:
         if is_ignored(entry.name):
             continue
-        path = f"{prefix}{entry.name}"
+        path = prefix + entry.name
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        marked = entry.name + DONE_SUFFIX in names
         if stat.S_ISDIR(status.st_mode):
-            if depth < MAX_DEPTH:
-                yield from _walk_folder(Path(entry.path), f"{path}/", depth + 1)
-            continue
-        yield Sighting(stored_path(path), status.st_size, status.st_mtime_ns, status.st_ino, marked, _refusal(status))
-
-
-def _walk_folder(folder: Path, prefix: str, depth: int) -> Iterator[Sighting]:
-    try:
-        yield from _walk(folder, prefix, depth)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        status = folder.lstat()
-        yield Sighting(
-            stored_path(prefix.rstrip("/")),
-            0,
-            status.st_mtime_ns,
-            status.st_ino,
-            marked=False,
-            refusal="the folder cannot be listed: no permission",
-        )
+            found.append(path)
+        else:
+            marked = entry.name + DONE_SUFFIX in names
+            found.append(Sighting(stored_path(path), status.st_size, status.st_mtime_ns, status.st_ino, marked, _refusal(status)))
+    return found
 
 
 def _refusal(status: os.stat_result) -> str | None:
@@ -193,5 +201,6 @@ def sources_below(paths: Sequence[Path]) -> Iterator[PathSource]:
             target = path.resolve()
             yield PathSource(path.name, target, None if target.is_file() else _refusal(target.lstat()))
             continue
-        for sighting in _walk(path.resolve(), "", 0):
-            yield PathSource(sighting.real_path, path.resolve() / sighting.real_path, sighting.refusal)
+        root = path.resolve()
+        for sighting in _walk(root):
+            yield PathSource(sighting.real_path, root / sighting.real_path, sighting.refusal)

@@ -140,10 +140,12 @@ class Grants:
         return frozenset(PermissionType(row["permission_type"]) for row in rows)
 
     def add(self, user_id: int, resource_type: str, resource_id: int, right: PermissionType, granted_by: int) -> None:
-        """Grants a right; granting it again changes nothing."""
+        """Grants a right for good; granting again changes nothing, unless the earlier grant ends some day."""
         self._tx.execute(
             "INSERT INTO permissions (resource_type, resource_id, user_id, permission_type, granted_by) "
-            "VALUES (:type, :id, :user, :right, :by) ON CONFLICT ON CONSTRAINT uq_permissions_grant DO NOTHING",
+            "VALUES (:type, :id, :user, :right, :by) ON CONFLICT ON CONSTRAINT uq_permissions_grant "
+            "DO UPDATE SET expires_at = NULL, granted_by = excluded.granted_by, granted_at = excluded.granted_at "
+            "WHERE permissions.expires_at IS NOT NULL",
             type=resource_type,
             id=resource_id,
             user=user_id,

@@ -8,6 +8,7 @@ import bz2
 import csv
 import gzip
 import lzma
+import re
 from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -103,13 +104,10 @@ def sniff(text: str, hint: str) -> Dialect:
     candidates = [char for char in DELIMITERS if char in top] or [char for char in DELIMITERS if char in text] or [","]
     if hint in {"tsv", "tab"} and "\t" in candidates:
         candidates = ["\t"]
-    quote = '"' if '"' in text else _single_quote(text, candidates)
-    dialects = [_cut(lines, char, quote) for char in candidates]
+    marks = "|".join(map(re.escape, candidates))
+    single = '"' not in text and re.search(rf"(?m)(?:^|{marks})'[^'\n]*'(?:{marks}|$)", text)
+    dialects = [_cut(lines, char, quote) for quote in ("'\"" if single else '"') for char in candidates]
     return max(dialects, key=lambda cut: cut.regular * (1 - 1 / cut.width) * (0.5 if cut.above else 1))
-
-
-def _single_quote(text: str, delimiters: list[str]) -> str:
-    return "'" if any(f"'{char}'" in text for char in delimiters) else '"'
 
 
 def _cut(lines: list[str], delimiter: str, quote: str) -> Dialect:

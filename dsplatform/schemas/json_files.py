@@ -15,7 +15,8 @@ Shape: TypeAlias = str | list["Shape"] | dict[str, "Shape"]
 NAMES = {"BIGINT": "int64", "UBIGINT": "int64", "DOUBLE": "float64", "BOOLEAN": "boolean", "NULL": "null"}
 """What is not in here is text or of several shapes: a string."""
 NUMBERS = ("UBIGINT", "BIGINT", "DOUBLE")
-MIXED = "JSON"
+EMPTY, MIXED = "JSON", "MIXED"
+"""DuckDB says JSON of an object without names (and of a list's items of several shapes); what differs between records is ours to say."""
 MAX_RECORD_BYTES = 32 << 20
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
@@ -93,9 +94,10 @@ def merged(left: Shape, right: Shape) -> Shape:
         return [merged(left[0], right[0])]
     if left in NUMBERS and right in NUMBERS:
         return max(str(left), str(right), key=NUMBERS.index)
-    for one, other in ((left, right), (right, left)):
-        if one == MIXED and isinstance(other, dict):  # DuckDB says so of an object without names, too
-            return other
+    if isinstance(left, dict) and right == EMPTY:
+        return left
+    if isinstance(right, dict) and left == EMPTY:
+        return right
     return MIXED
 
 

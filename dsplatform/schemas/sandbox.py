@@ -25,6 +25,8 @@ from functools import cache
 from pathlib import Path
 from queue import LifoQueue
 
+import psutil
+
 from dsplatform.core.domain import ValueObject
 from dsplatform.schemas.model import FileCapture
 
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 COMMAND = [sys.executable, "-P", "-m", "dsplatform.schemas.sandbox"]
 MEMORY_BYTES = 1280 << 20
 """Address space of a child; the libraries alone map half of it. What a child holds in memory stays below 600 MB."""
-RETIRE_KIB = 256 << 10
+RETIRE_RSS, RETIRE_ADDRESSES = 256 << 20, 900 << 20
 IDLE_SECONDS = 60.0
 BATCH = 32
 
@@ -188,6 +190,7 @@ def serve() -> None:
     os.dup2(2, 1)  # a library that prints must not answer in our place
     from dsplatform.schemas.readers import extract  # slow to import: the parent need not
 
+    this = psutil.Process()
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
         question = sys.stdin.readline()
         if not question:
@@ -196,7 +199,8 @@ def serve() -> None:
             capture = extract(Path(path), file_type, name)
             answers.write(json.dumps(capture.plain()) + "\n")
             answers.flush()
-            if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > RETIRE_KIB:
+            used = this.memory_info()
+            if used.rss > RETIRE_RSS or used.vms > RETIRE_ADDRESSES:
                 return  # what a big file leaves behind must not be missing for the next: a fresh child goes on
 
 

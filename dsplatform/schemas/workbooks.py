@@ -63,8 +63,29 @@ def _sheet(book: fastexcel.ExcelReader, index: int, name: str) -> Table:
     infos, batch = sheet.available_columns(), sheet.to_arrow()
     given = [info.name if header and info.column_name_from == "looked_up" else "" for info in infos]
     names, _ = unique_names(given)
-    columns = tuple(Column(unique, *_type(info.dtype, values)) for unique, info, values in zip(names, infos, batch.columns, strict=True))
-    return Table(name, columns, batch.num_rows, details)
+    marked = _columns_with_marks(book, index, 0 if header else None, infos, batch)
+    columns = []
+    for position, (unique, info, values) in enumerate(zip(names, infos, batch.columns, strict=True)):
+        text = marked.get(position)
+        type_, nulls = (_type(info.dtype, values), values.null_count) if text is None else ("string", text.null_count)
+        columns.append(Column(unique, type_, nullable=nulls > 0 or not len(values)))
+    return Table(name, tuple(columns), batch.num_rows, details)
+
+
+def _columns_with_marks(
+    book: fastexcel.ExcelReader, index: int, header_row: int | None, infos: list[fastexcel.ColumnInfo], batch: pa.RecordBatch
+) -> dict[int, pa.Array]:
+    """The texts of typed columns in which a cell says `n/a`, `NA` or `null`. fastexcel takes those for empty cells; they are text."""
+    suspects = [
+        position for position, info in enumerate(infos) if info.dtype not in {"string", "null"} and batch.column(position).null_count
+    ]
+    if not suspects:
+        return {}
+    texts = book.load_sheet(
+        index, header_row=header_row, use_columns=[infos[position].name for position in suspects], dtypes="string", whitespace_as_null=True
+    ).to_arrow()
+    found = zip(suspects, texts.columns, strict=True)
+    return {position: text for position, text in found if text.null_count < batch.column(position).null_count}
 
 
 def _has_header(sheet: fastexcel.ExcelSheet) -> bool:
@@ -83,12 +104,12 @@ def _loaded(book: fastexcel.ExcelReader, index: int, *, header_row: int | None) 
     try:
         return book.load_sheet(index, header_row=header_row, schema_sample_rows=None)
     except fastexcel.UnsupportedColumnTypeCombinationError:
-        width = book.load_sheet(index, header_row=header_row, dtypes="string").width
-        mixed: fastexcel.DTypeMap = {column: "string" for column in range(width) if not _has_one_type(book, index, column, header_row)}
+        infos = book.load_sheet(index, header_row=header_row, dtypes="string").available_columns()
+        mixed: fastexcel.DTypeMap = {info.name: "string" for info in infos if not _has_one_type(book, index, info.name, header_row)}
         return book.load_sheet(index, header_row=header_row, schema_sample_rows=None, dtypes=mixed)
 
 
-def _has_one_type(book: fastexcel.ExcelReader, index: int, column: int, header_row: int | None) -> bool:
+def _has_one_type(book: fastexcel.ExcelReader, index: int, column: str, header_row: int | None) -> bool:
     try:
         book.load_sheet(index, header_row=header_row, schema_sample_rows=None, use_columns=[column])
     except fastexcel.UnsupportedColumnTypeCombinationError:
@@ -96,14 +117,16 @@ def _has_one_type(book: fastexcel.ExcelReader, index: int, column: int, header_r
     return True
 
 
-def _type(dtype: str, values: pa.Array) -> tuple[str, bool]:
-    """Type and nullability. Workbooks know only floating numbers and points in time: integers and days are told by all values."""
+def _type(dtype: str, values: pa.Array) -> str:
+    """Workbooks know only floating numbers and points in time: integers and days are told by all values."""
+    if values.null_count == len(values):
+        return "null"
     logical = TYPES[dtype]
     if logical == "float64" and _all(pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), 2.0**53))):
-        logical = "int64"
+        return "int64"
     if logical == "timestamp" and _all(pc.equal(pc.floor_temporal(values, unit="day"), values)):
-        logical = "date"
-    return ("null" if values.null_count == len(values) else logical), values.null_count > 0 or not len(values)
+        return "date"
+    return logical
 
 
 def _all(mask: pa.BooleanArray) -> bool:

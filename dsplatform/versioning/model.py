@@ -1,7 +1,7 @@
 """Rules of versions: what a change means against a parent, and the document that records it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +25,12 @@ class HeadMoved(Conflict):
     code = "head_moved"
 
 
+class TagsNeverMove(Conflict):
+    """A commit was asked to move a tag."""
+
+    code = "tags_never_move"
+
+
 class EmptyVersion(Invalid):
     """A version without any component would say nothing."""
 
@@ -38,6 +44,16 @@ class Head(ValueObject):
     version_id: VersionId
     version_number: int
     overlay_hash: ContentHash
+    components: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Replaced(ValueObject):
+    """What the parent has under a name that is put."""
+
+    content_hash: ContentHash
+    file_size: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,8 @@ class Difference(ValueObject):
     added: Mapping[FilePath, Content]
     updated: Mapping[FilePath, Content]
     removed: tuple[FilePath, ...]
+    bytes_gone: int
+    """Size of what was updated or removed, as it was in the parent."""
 
     @property
     def is_empty(self) -> bool:
@@ -85,25 +103,26 @@ class Draft(ValueObject):
     overlay: bytes
 
 
-def difference(change: VersionChange, differing: Mapping[FilePath, ContentHash | None], parent_names: Sequence[FilePath]) -> Difference:
+def difference(change: VersionChange, differing: Mapping[FilePath, Replaced | None], parent: Mapping[FilePath, int]) -> Difference:
     """What `change` means.
 
-    `differing` holds the components that it puts and whose content the parent has not under that name, with the parent's hash or
-    None; `parent_names` are all names of the parent (only looked at where the change can remove). Raises `Invalid` for the removal
-    of a name that is not there, or that is put at the same time.
+    `differing` holds the components that it puts and whose content the parent has not under that name, with what the parent has there;
+    `parent` is every name of the parent and its size, in order (only looked at where the change can remove). Raises `Invalid` for the
+    removal of a name that is not there, or that is put at the same time.
     """
     added = {name: change.put[name] for name, old in differing.items() if old is None}
     updated = {name: change.put[name] for name, old in differing.items() if old is not None}
-    known = set(parent_names)
     for name in change.remove:
         if name in change.put:
             raise Invalid(f"component {name!r} cannot be put and removed by one version")
-        if name not in known:
+        if name not in parent:
             raise Invalid(f"component {name!r} cannot be removed: the parent version has no component of that name")
     gone = set(change.remove)
     if change.mode is CommitMode.REPLACE:
-        gone |= known - set(change.put)
-    return Difference(added, updated, tuple(name for name in parent_names if name in gone))
+        gone |= set(parent) - set(change.put)
+    removed = tuple(name for name in parent if name in gone)
+    bytes_gone = sum(old.file_size for old in differing.values() if old is not None) + sum(parent[name] for name in removed)
+    return Difference(added, updated, removed, bytes_gone)
 
 
 def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: datetime) -> bytes:

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
 from dsplatform.core.values import Component, Content
-from dsplatform.versioning.model import Draft, Head, Version
+from dsplatform.versioning.model import Draft, Head, Replaced, TagsNeverMove, Version
 
 dataset_versions = Table(
     "dataset_versions",
@@ -106,7 +106,7 @@ class Versions:
 
     def resolve(self, dataset_id: DatasetId, ref: str) -> VersionId | None:
         """The version that a reference names: a number, `latest`, a branch or a tag."""
-        if ref.isdecimal() and len(ref) <= 9:
+        if ref.isascii() and ref.isdecimal() and len(ref) <= 9:
             sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND version_number = CAST(:ref AS integer)"
         elif ref == LATEST:
             sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND :ref <> '' ORDER BY version_number DESC LIMIT 1"
@@ -182,18 +182,19 @@ class Versions:
             for row in rows
         ]
 
-    def names(self, version_id: VersionId) -> Sequence[FilePath]:
-        """The component names in their order."""
+    def sizes(self, version_id: VersionId) -> Mapping[FilePath, int]:
+        """The size of each component, in their order."""
         rows = self._tx.rows(
-            "SELECT component_name FROM dataset_version_files WHERE version_id = :version ORDER BY component_index, component_name",
+            "SELECT c.component_name, f.file_size FROM dataset_version_files c JOIN files f ON f.id = c.file_id "
+            "WHERE c.version_id = :version ORDER BY c.component_index, c.component_name",
             version=version_id,
         )
-        return [FilePath(row["component_name"]) for row in rows]
+        return {FilePath(row["component_name"]): row["file_size"] for row in rows}
 
-    def differing(self, version_id: VersionId, put: Mapping[FilePath, Content]) -> Mapping[FilePath, ContentHash | None]:
-        """Those names whose content in the version is another one or none, with that content's hash; in the order of `put`."""
+    def differing(self, version_id: VersionId, put: Mapping[FilePath, Content]) -> Mapping[FilePath, Replaced | None]:
+        """Those names whose content in the version is another one or none, with that content; in the order of `put`."""
         rows = self._tx.rows(
-            "SELECT n.name, f.content_hash FROM unnest(CAST(:names AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY n(name, hash, at) "
+            "SELECT n.name, f.content_hash, f.file_size FROM unnest(CAST(:names AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY n(name, hash, at) "
             "LEFT JOIN dataset_version_files c ON c.version_id = :version AND c.component_name = n.name "
             "LEFT JOIN files f ON f.id = c.file_id "
             "WHERE f.content_hash IS DISTINCT FROM CAST(n.hash AS char(64)) ORDER BY n.at",
@@ -201,7 +202,10 @@ class Versions:
             hashes=[content.content_hash for content in put.values()],
             version=version_id,
         )
-        return {FilePath(row["name"]): row["content_hash"] for row in rows}
+        return {
+            FilePath(row["name"]): None if row["content_hash"] is None else Replaced(ContentHash(row["content_hash"]), row["file_size"])
+            for row in rows
+        }
 
     def add(self, draft: Draft, overlay_file_id: FileId, ids: Mapping[ContentHash, FileId]) -> tuple[VersionId, int]:
         """Stores the version with the next number and its full list of components. The caller holds the dataset's lock."""
@@ -211,7 +215,8 @@ class Versions:
         row = self._tx.row(
             "INSERT INTO dataset_versions (dataset_id, version_number, message, parent_version_id, overlay_file_id, created_by, "
             "idempotency_key, component_count, total_bytes) "
-            "SELECT :dataset, coalesce(max(version_number), 0) + 1, :message, :parent, :overlay, :author, :key, 0, 0 "
+            "SELECT :dataset, coalesce(max(version_number), 0) + 1, :message, CAST(:parent AS bigint), :overlay, :author, :key, "
+            "CAST(:count AS integer), CAST(:bytes AS bigint) "
             "FROM dataset_versions WHERE dataset_id = :dataset RETURNING id, version_number",
             dataset=change.dataset.id,
             message=change.message,
@@ -219,11 +224,13 @@ class Versions:
             overlay=overlay_file_id,
             author=change.actor.user_id,
             key=change.idempotency_key,
+            count=(draft.seen.components if draft.seen else 0) + len(diff.added) - len(diff.removed),
+            bytes=(draft.seen.total_bytes if draft.seen else 0) - diff.bytes_gone + sum(content.file_size for _, content in changed),
         )
         if row is None:
             raise AssertionError("an aggregate without GROUP BY always gives one row")
         version_id = VersionId(row["id"])
-        if parent is not None:
+        if draft.seen is not None and draft.seen.components > len(diff.updated) + len(diff.removed):
             self._tx.execute(
                 "INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata) "
                 "SELECT :version, component_name, component_type, component_index, file_id, metadata FROM dataset_version_files "
@@ -234,25 +241,16 @@ class Versions:
             )
         self._tx.execute(
             "INSERT INTO dataset_version_files (version_id, component_name, component_index, file_id) "
-            "SELECT :version, n.name, coalesce(old.component_index, :start + n.at), n.file_id "
+            "SELECT :version, n.name, coalesce(old.component_index, n.at - 1 + (SELECT coalesce(max(component_index) + 1, 0) "
+            "FROM dataset_version_files WHERE version_id = :parent)), n.file_id "
             "FROM unnest(CAST(:names AS text[]), CAST(:files AS bigint[])) WITH ORDINALITY n(name, file_id, at) "
             "LEFT JOIN dataset_version_files old ON old.version_id = :parent AND old.component_name = n.name",
             version=version_id,
             parent=parent,
-            start=self._last_index(parent),
             names=[name for name, _ in changed],
             files=[ids[content.content_hash] for _, content in changed],
         )
-        self._tx.execute(
-            "UPDATE dataset_versions SET (component_count, total_bytes) = (SELECT count(*), coalesce(sum(f.file_size), 0) "
-            "FROM dataset_version_files c JOIN files f ON f.id = c.file_id WHERE c.version_id = :version) WHERE id = :version",
-            version=version_id,
-        )
         return version_id, row["version_number"]
-
-    def _last_index(self, version_id: VersionId | None) -> int:
-        found = self._tx.scalar("SELECT max(component_index) FROM dataset_version_files WHERE version_id = :version", version=version_id)
-        return -1 if found is None else int(found)
 
 
 class Pointers:
@@ -262,23 +260,20 @@ class Pointers:
         self._tx = tx
 
     def head(self, dataset_id: DatasetId, branch: PointerName) -> Head | None:
-        """Where the branch points."""
+        """Where the branch points. Raises `TagsNeverMove` when a tag has that name."""
         row = self._tx.row(
-            "SELECT v.id, v.version_number, f.content_hash FROM dataset_pointers p JOIN dataset_versions v ON v.id = p.version_id "
-            "JOIN files f ON f.id = v.overlay_file_id WHERE p.dataset_id = :dataset AND p.pointer_name = :name",
+            "SELECT v.id, v.version_number, v.component_count, v.total_bytes, f.content_hash, p.is_tag FROM dataset_pointers p "
+            "JOIN dataset_versions v ON v.id = p.version_id JOIN files f ON f.id = v.overlay_file_id "
+            "WHERE p.dataset_id = :dataset AND p.pointer_name = :name",
             dataset=dataset_id,
             name=branch,
         )
-        return None if row is None else Head(VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]))
-
-    def is_tag(self, dataset_id: DatasetId, name: PointerName) -> bool:
-        """Whether a tag has that name."""
-        return bool(
-            self._tx.scalar(
-                "SELECT is_tag FROM dataset_pointers WHERE dataset_id = :dataset AND pointer_name = :name",
-                dataset=dataset_id,
-                name=name,
-            )
+        if row is None:
+            return None
+        if row["is_tag"]:
+            raise TagsNeverMove(f"{branch!r} is a tag, and tags never move: name a branch")
+        return Head(
+            VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]), row["component_count"], row["total_bytes"]
         )
 
     def create(self, dataset_id: DatasetId, branch: PointerName, version_id: VersionId, user_id: int) -> bool:

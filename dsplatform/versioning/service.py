@@ -12,7 +12,7 @@ from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeep
 from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId, file_path, pointer_name
 from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, Refused, Source, UploadOvertaken, VersionChange
 from dsplatform.versioning import model
-from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Version, VersionMissing, parse_reference
+from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Replaced, Version, VersionMissing, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
 
 MAX_ATTEMPTS = 50
@@ -161,24 +161,22 @@ class VersionService:
     # --- one change ------------------------------------------------------------------------------------------------------------
 
     def _draft(self, change: VersionChange) -> Draft:
-        """Works a change out against the present head, without holding it."""
-        with self._db.transaction() as tx:
+        """Works a change out against the present head, without holding it: the commit compares again."""
+        with self._db.reading() as tx:
             self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
             seen, forks = self._head(tx, change)
-            if Pointers(tx).is_tag(change.dataset.id, change.branch):
-                raise Conflict(f"{change.branch!r} is a tag of dataset {change.dataset.slug!r}, and tags never move: name a branch")
             versions = Versions(tx)
             if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
-                return Draft(change, seen, forks, Difference({}, {}, ()), b"")  # committing it answers with the earlier version
+                return Draft(change, seen, forks, Difference({}, {}, (), 0), b"")  # committing it answers with the earlier version
             self._expect(change, seen)
             if seen is None:
-                differing: Mapping[FilePath, ContentHash | None] = dict.fromkeys(change.put)
-                names: Sequence[FilePath] = []
+                differing: Mapping[FilePath, Replaced | None] = dict.fromkeys(change.put)
+                parent: Mapping[FilePath, int] = {}
             else:
                 differing = versions.differing(seen.version_id, change.put)
-                names = versions.names(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else []
-        diff = model.difference(change, differing, names)
-        if not change.put and (seen is None or len(diff.removed) == len(names)):
+                parent = versions.sizes(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else {}
+        diff = model.difference(change, differing, parent)
+        if not change.put and (seen is None or len(diff.removed) == len(parent)):
             raise EmptyVersion(f"a version of dataset {change.dataset.slug!r} needs at least one component")
         return Draft(change, seen, forks, diff, model.overlay(change, seen, diff, self._clock()))
 

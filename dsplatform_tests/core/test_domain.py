@@ -78,7 +78,7 @@ def test_entities_are_the_same_by_id() -> None:
 
 def test_an_entity_without_id_equals_only_itself() -> None:
     one, other = Thing(), Thing()
-    assert one == one  # noqa: PLR0124 - the claim is about this
+    assert one == one
     assert one != other
     assert len({one, other}) == 2
 

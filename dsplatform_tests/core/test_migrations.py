@@ -7,8 +7,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from dsplatform.core import paths
-from dsplatform.core.errors import Unavailable
-from dsplatform.core.migrations import schema_status, upgrade
+from dsplatform.core.errors import Conflict, Unavailable
+from dsplatform.core.migrations import check, schema_status, upgrade
 from dsplatform.core.paths import shipped
 
 
@@ -51,3 +51,14 @@ def test_what_is_shipped_is_found_in_a_checkout_and_in_an_installed_wheel(tmp_pa
     assert shipped("samples") == package / "_shipped" / "samples"
     with pytest.raises(Unavailable, match=r"dagster.yaml is missing from this installation"):
         shipped("dagster.yaml")
+
+
+def test_the_migrations_make_the_tables_that_the_repositories_declare(database_url: str) -> None:
+    check(database_url)
+
+
+def test_a_table_that_only_the_database_has_is_a_difference(database_url: str) -> None:
+    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE TABLE forgotten (id int)")
+    with pytest.raises(Conflict, match="forgotten"):
+        check(database_url)

@@ -86,7 +86,9 @@ numbers = st.one_of(
     st.builds("{}.{}".format, digits, digits),
     digits,
 )
-moments = st.one_of(st.dates().map(str), st.datetimes().map(str), st.times().map(str), st.datetimes().map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}Z"))
+moments = st.one_of(
+    st.dates().map(str), st.datetimes().map(str), st.times().map(str), st.datetimes().map(lambda at: f"{at:%Y-%m-%dT%H:%M:%S}Z")
+)
 texts = st.one_of(st.just(""), numbers, moments, st.sampled_from(["true", "False", "NA", "-0", "x"]), st.text(max_size=4))
 values_of_a_column = st.one_of(*(st.lists(one | st.just(""), max_size=12) for one in (texts, numbers, moments)))
 

@@ -30,12 +30,6 @@ def read(tmp_path: Path) -> Callable[..., FileCapture]:
     return run
 
 
-@pytest.fixture
-def big_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file is read as if it were big: by pyarrow, in blocks."""
-    monkeypatch.setattr(delimited, "SAMPLE_BYTES", 1)
-
-
 def _columns(capture: FileCapture) -> list[tuple[str, str]]:
     assert capture.status is Status.OK, capture.reason
     (table,) = capture.tables
@@ -66,9 +60,14 @@ def test_quoted_cells_may_hold_delimiters_quotes_and_lines(read: Callable[..., F
     assert (_columns(capture), capture.rows, capture.notes) == ([("a", "string"), ("b", "string")], 2, {})
 
 
-def test_single_quotes_are_found(read: Callable[..., FileCapture]) -> None:
-    capture = read("a,b\n'x,y',1\n'z',2\n")
+@pytest.mark.parametrize("text", ["a,b\n'x,y',1\n'z',2\n", "'a','b'\n'x','1'\n"])
+def test_single_quotes_are_found(read: Callable[..., FileCapture], text: str) -> None:
+    capture = read(text)
     assert (capture.details["quote"], _columns(capture)) == ("'", [("a", "string"), ("b", "int64")])
+
+
+def test_an_apostrophe_is_no_quote(read: Callable[..., FileCapture]) -> None:
+    assert read("a,b\n't Hooft,1\nO'Neill,2\n").details["quote"] == '"'
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,6 @@ def test_ragged_rows_are_counted_and_named(read: Callable[..., FileCapture]) -> 
     assert capture.notes == {"ragged_rows": 2, "ragged_examples": [{"line": 3, "cells": 1}, {"line": 4, "cells": 3}]}
 
 
-@pytest.mark.usefixtures("big_reading")
 def test_ragged_rows_of_a_big_file_are_counted_and_named(read: Callable[..., FileCapture]) -> None:
     capture = read("a,b\n" + "1,2\n" * 600_000 + "3\n" + "1,2\n" * 5)
     assert capture.rows == 600_005

@@ -1,0 +1,92 @@
+"""Measuring: limits, child processes, and the machine."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: seconds on the clock, seconds of CPU, peak of resident memory in MiB (its children's where they are larger)."""
+
+    wall: float
+    cpu: float
+    rss: float
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> Run:
+    """Runs a command to its end; raises when it fails."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - started
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def hash_only(paths: Sequence[Path]) -> float:
+    """Seconds to read and hash."""
+    started = time.perf_counter()
+    for path in paths:
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as source:
+            while chunk := source.read(MIB):
+                digest.update(chunk)
+    return time.perf_counter() - started
+
+
+def hash_copy_sync(path: Path, target: Path) -> float:
+    """Seconds to hash and copy a file in one pass, and to fsync the copy."""
+    started = time.perf_counter()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as source, target.open("wb", buffering=0) as copy:
+        while chunk := source.read(MIB):
+            digest.update(chunk)
+            copy.write(chunk)
+        os.fsync(copy.fileno())
+    return time.perf_counter() - started
+
+
+def loose_files(paths: Sequence[Path], target: Path) -> float:
+    """Seconds to hash each file and write those that are new, one object each in 256 folders, without a sync or a database."""
+    target.mkdir()
+    started = time.perf_counter()
+    for path in paths:
+        data = path.read_bytes()
+        name = hashlib.sha256(data).hexdigest()
+        folder = target / name[:2]
+        folder.mkdir(exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).write_bytes(data)
+    return time.perf_counter() - started
+
+
+def sync() -> None:
+    """Lets the disk come to rest, so that no measurement pays for the one before."""
+    os.sync()
+    time.sleep(1)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and the range behind it."""
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def machine() -> str:
+    """What this ran on."""
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB of memory, {platform.system()} {platform.release()}, Python {platform.python_version()}"

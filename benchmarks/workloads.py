@@ -1,0 +1,208 @@
+"""The workloads. Each makes its data, measures beside the limit of the same round, and answers with a Markdown table."""
+
+import io
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+from benchmarks import data
+from benchmarks.measure import MIB, Run, hash_copy_sync, hash_only, loose_files, run, spread, sync
+from dsplatform.bootstrap import Platform, bootstrap
+from dsplatform.core.settings import Settings
+from dsplatform.local import database_for, upgrade
+
+DSP = [sys.executable, "-m", "dsplatform"]
+_homes = count(1)
+
+
+@contextmanager
+def _home(scratch: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """A fresh home with a running database, as `dsplatform up` has it: (environment of a command, URL)."""
+    env = {"DSPLATFORM_HOME": str(scratch / f"home{next(_homes)}")}
+    with database_for(Settings.from_env(env)) as (url, _):
+        upgrade(url)
+        yield env, url
+
+
+@contextmanager
+def _platform(scratch: Path) -> Iterator[Platform]:
+    with _home(scratch) as (env, url), bootstrap(Settings.from_env(env), url) as platform:
+        yield platform
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
+    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    lines += [f"| {' | '.join(str(value) for value in row)} |" for row in rows]
+    return "\n".join([*lines, "", note, ""] if note else [*lines, ""])
+
+
+def _rounds(values: Sequence[float]) -> str:
+    return spread(values)
+
+
+def w1(scratch: Path, rounds: int) -> str:
+    """One CSV of 2 GiB through the command line."""
+    source = scratch / "w1.csv"
+    data.csv(source, 2048 * MIB)
+    rows = []
+    for options, label in ((["--no-schema"], "without schema"), ([], "with schema")):
+        limits, hashes, runs = [], [], []
+        for _ in range(rounds if options else 1):
+            hashes.append(hash_only([source]))
+            sync()
+            limits.append(hash_copy_sync(source, scratch / "copy"))
+            (scratch / "copy").unlink()
+            sync()
+            with _home(scratch) as (env, _):
+                _warm(env, scratch)
+                runs.append(run([*DSP, "ingest", str(source), "--dataset", "w1", *options], env))
+                shutil.rmtree(Path(env["DSPLATFORM_HOME"]) / "storage")
+            sync()
+        ratios = [one.wall / limit for one, limit in zip(runs, limits, strict=True)]
+        rows.append(
+            (label, _rounds(hashes), _rounds(limits), _walls(runs), _rounds(ratios), f"{median(r.cpu for r in runs):.2f}", _rss(runs))
+        )
+    source.unlink()
+    return _table(
+        "W1: one CSV of 2 GiB, `dsplatform ingest`",
+        ["what", "hash only, s", "hash + copy + fsync, s", "command, s", "ratio to that", "CPU, s", "peak memory, MiB"],
+        rows,
+        "Bar without schema: ratio ≤ 1.4, memory ≤ 256 MiB; with schema: memory ≤ 768 MiB.",
+    )
+
+
+def w2(scratch: Path, rounds: int) -> str:
+    """10,000 small files as one version, then once more with one of them changed."""
+    source = scratch / "w2"
+    data.small_files(source, 10_000, 0.2)
+    paths = sorted(source.iterdir())
+    hash_only(paths)
+    loose, calls, databases, agains, commands, ratios, barriers = [], [], [], [], [], [], []
+    for number in range(rounds):
+        sync()
+        loose.append(loose_files(paths, scratch / f"loose{number}"))
+        sync()
+        with _platform(scratch) as platform:
+            clock = _DatabaseClock(platform)
+            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))  # noqa: B023
+            databases.append(clock.seconds)
+            barriers.append(clock.barrier)
+            original = paths[5_000].read_text()
+            paths[5_000].write_text(f"{original}one more line\n")
+            agains.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))  # noqa: B023
+            paths[5_000].write_text(original)
+        sync()
+        with _home(scratch) as (env, _):
+            _warm(env, scratch)
+            commands.append(run([*DSP, "ingest", str(source), "--dataset", "w2", "--no-schema"], env))
+        ratios.append(calls[-1] / loose[-1])
+    return _table(
+        "W2: 10,000 CSV files of 10 KiB, 20 % duplicates, one version, durable",
+        ["what", "figure", "bar"],
+        [
+            ("loose files without sync or database, s", _rounds(loose), ""),
+            ("service call, s", _rounds(calls), ""),
+            ("ratio to the loose files of the round", _rounds(ratios), "≤ 1.5"),
+            ("of it in the database, s", _rounds(databases), "≤ 0.5"),
+            ("of it in the durability barrier, s", _rounds(barriers), ""),
+            ("again with one file changed, s", _rounds(agains), "≤ 1.0"),
+            ("whole command `ingest --no-schema`, s", _walls(commands), f"≤ {median(calls) + 1.5:.2f} (service call + 1.5)"),
+            ("its CPU, s / peak memory, MiB", f"{median(r.cpu for r in commands):.2f} / {_rss(commands)}", ""),
+        ],
+    )
+
+
+def w3(scratch: Path, _rounds_wanted: int) -> str:
+    """20 versions of a CSV of 200 MiB."""
+    source = scratch / "w3.csv"
+    limits, calls, stored = [], [], 0
+    with _platform(scratch) as platform:
+        for _ in data.snapshots(source, 200 * MIB, 20):
+            sync()
+            limits.append(hash_copy_sync(source, scratch / "copy"))
+            sync()
+            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w3", username="system")))
+            stored += source.stat().st_size
+    source.unlink()
+    return _table(
+        "W3: 20 versions of a CSV of 200 MiB, 1 % of the rows changed and 1 % appended",
+        ["what", "figure"],
+        [
+            ("hash + copy + fsync of a version, s", _rounds(limits)),
+            ("service call, s", _rounds(calls)),
+            ("ratio", _rounds([call / limit for call, limit in zip(calls, limits, strict=True)])),
+            ("bytes stored, GiB (every version is kept whole)", f"{stored / 1024**3:.2f}"),
+        ],
+    )
+
+
+def tiny(scratch: Path, rounds: int) -> str:
+    """A version of one small component, in process."""
+    times = []
+    with _platform(scratch) as platform:
+        actor = platform.actor()
+        dataset = platform.datasets.create_dataset(actor, "tiny")
+        for number in range(100 * rounds):
+            body = io.BytesIO(b"id,value\n1,%d\n" % number)
+            times.append(_seconds(lambda: platform.versions.create_version(actor, dataset, {"a.csv": body})) * 1000)  # noqa: B023
+    ordered = sorted(times)
+    return _table(
+        "A tiny version through the service",
+        ["versions", "median, ms", "p95, ms", "bar"],
+        [(len(times), f"{median(times):.1f}", f"{ordered[int(len(ordered) * 0.95)]:.1f}", "median ≤ 10")],
+    )
+
+
+class _DatabaseClock:
+    """Adds up what a platform spends in transactions and in the durability barrier."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.seconds = self.barrier = 0.0
+        opened, sealed = platform.db.transaction, platform.files._storage.sync
+
+        @contextmanager
+        def timed() -> Iterator[object]:
+            started = time.perf_counter()
+            with opened() as tx:
+                yield tx
+            self.seconds += time.perf_counter() - started
+
+        def synced(keys: Sequence[str]) -> None:
+            started = time.perf_counter()
+            sealed(keys)
+            self.barrier += time.perf_counter() - started
+
+        platform.db.transaction = timed  # type: ignore[method-assign, assignment]
+        platform.files._storage.sync = synced  # type: ignore[method-assign, assignment]
+
+
+def _warm(env: dict[str, str], scratch: Path) -> None:
+    """One ingest before: Dagster's tables are made, the code is in the file cache."""
+    small = scratch / "warm.csv"
+    small.write_text("a,b\n1,2\n")
+    run([*DSP, "ingest", str(small), "--dataset", "warm"], env)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _walls(runs: Sequence[Run]) -> str:
+    return spread([one.wall for one in runs])
+
+
+def _rss(runs: Sequence[Run]) -> str:
+    return f"{max(one.rss for one in runs):.0f}"
+
+
+ALL: dict[str, Callable[[Path, int], str]] = {"w1": w1, "w2": w2, "w3": w3, "tiny": tiny}
+
+os.environ.pop("DSPLATFORM_DATABASE_URL", None)

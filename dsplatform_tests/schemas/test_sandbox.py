@@ -1,0 +1,180 @@
+"""The sandbox: whatever a file does to its reader, the caller gets an answer for it and for all others."""
+
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from dsplatform.schemas import sandbox
+from dsplatform.schemas.model import Status
+from dsplatform.schemas.sandbox import Request, Sandbox
+
+CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
+
+STUB = """
+import json, os, signal, sys, time
+for question in sys.stdin:
+    for path, kind, name in json.loads(question):
+        if name == "crash": os.kill(os.getpid(), signal.SIGSEGV)
+        if name == "fail": sys.exit(3)
+        if name == "hang": time.sleep(600)
+        answer = {"status": "ok", "reason": None, "format": name, "details": {"pid": os.getpid()}, "tables": [], "notes": {}}
+        print(json.dumps(answer), flush=True)
+        if name == "retire": sys.exit(0)
+"""
+
+
+@pytest.fixture
+def readers() -> Iterator[Sandbox]:
+    """A sandbox of its own."""
+    box = Sandbox(2)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children that do what the name of the file says."""
+    monkeypatch.setattr(sandbox, "COMMAND", [sys.executable, "-c", STUB])
+
+
+def _requests(folder: Path, *names: str) -> list[Request]:
+    path = folder / "file"
+    path.touch()
+    return [Request(path, "", name) for name in names]
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_crash_costs_only_the_file_that_caused_it(readers: Sandbox, tmp_path: Path) -> None:
+    captures = readers.extract(_requests(tmp_path, "a", "crash", "b", "fail", "crash", "c"))
+    assert [capture.status.value for capture in captures] == ["ok", "unreadable", "ok", "unreadable", "unreadable", "ok"]
+    assert "SIGSEGV" in (captures[1].reason or "")
+    assert "exit code 3" in (captures[3].reason or "")
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_hang_ends_at_the_time_limit(readers: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Request, "seconds", lambda _: 1.0)
+    captures = readers.extract(_requests(tmp_path, "a", "hang", "b"))
+    assert [capture.format for capture in captures] == ["a", None, "b"]
+    assert captures[1].reason == "reading took longer than 1 seconds"
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_child_that_retires_is_replaced_without_a_trace(readers: Sandbox, tmp_path: Path) -> None:
+    captures = readers.extract(_requests(tmp_path, "a", "retire", "b", "retire"))
+    assert [capture.format for capture in captures] == ["a", "retire", "b", "retire"]
+    assert readers.extract(_requests(tmp_path, "c"))[0].format == "c"
+
+
+@pytest.mark.usefixtures("stub")
+def test_many_files_are_answered_in_their_order_by_few_children(readers: Sandbox, tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(500)]
+    captures = readers.extract(_requests(tmp_path, *names))
+    assert [capture.format for capture in captures] == names
+    assert len({capture.details["pid"] for capture in captures}) <= 2
+
+
+@pytest.mark.usefixtures("stub")
+def test_threads_share_the_children(readers: Sandbox, tmp_path: Path) -> None:
+    found: dict[int, list[str | None]] = {}
+
+    def ask(thread: int) -> None:
+        found[thread] = [capture.format for capture in readers.extract(_requests(tmp_path, *[f"{thread}-{n}" for n in range(50)]))]
+
+    threads = [Thread(target=ask, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: [f"{number}-{n}" for n in range(50)] for number in range(6)}
+
+
+def test_no_file_needs_no_child(readers: Sandbox) -> None:
+    assert readers.extract([]) == []
+    assert psutil.Process().children() == []
+
+
+def test_a_file_that_is_not_there_is_the_callers_mistake(readers: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        readers.extract([Request(tmp_path / "missing", "", "missing.csv")])
+
+
+def test_a_child_knows_no_secret(monkeypatch: pytest.MonkeyPatch, readers: Sandbox, tmp_path: Path) -> None:
+    monkeypatch.setenv("DSPLATFORM_DATABASE_URL", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n")
+    readers.extract([Request(path, "csv", "x.csv")])
+    (child,) = [process for process in psutil.Process().children() if "dsplatform.schemas.sandbox" in process.cmdline()]
+    assert "secret" not in " ".join(child.environ().values())
+
+
+def test_a_workbook_that_needs_all_memory_is_unreadable_and_the_next_file_is_read(readers: Sandbox, tmp_path: Path) -> None:
+    bomb, harmless = tmp_path / "bomb.xlsx", tmp_path / "x.csv"
+    harmless.write_text("a,b\n1,2\n")
+    source = next(iter(CORPUS.glob("workbooks/string-ref.xlsx")), None)
+    if source is None:
+        pytest.skip("the corpus of ugly files is not here")
+    with zipfile.ZipFile(source) as good, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bad:
+        for name in good.namelist():
+            if name != "xl/sharedStrings.xml":
+                bad.writestr(name, good.read(name))
+        with bad.open("xl/sharedStrings.xml", "w", force_zip64=True) as strings:
+            strings.write(b'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><si><t>')
+            for _ in range(700):
+                strings.write(b"x" * (1 << 20))
+            strings.write(b"</t></si></sst>")
+    assert bomb.stat().st_size < 8 << 20
+    captures = readers.extract([Request(bomb, "xlsx", "bomb.xlsx"), Request(harmless, "csv", "x.csv")])
+    assert [capture.status for capture in captures] == [Status.UNREADABLE, Status.OK]
+    assert "memory" in (captures[0].reason or "")
+
+
+def test_every_ugly_file_ends_read_or_refused_with_a_reason(readers: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not CORPUS.is_dir():
+        pytest.skip("the corpus of ugly files is not here")
+    monkeypatch.setattr(Request, "seconds", lambda _: 20.0)
+    paths = sorted(path for path in CORPUS.rglob("*") if path.is_file() and path.name != "README.md")
+    captures = dict(zip(paths, readers.extract([Request(path, "", path.name) for path in paths]), strict=True))
+    for path, capture in captures.items():
+        assert capture.status is Status.OK or capture.reason, path
+        if capture.status is Status.OK:
+            assert capture.rows is not None, path
+        assert "took longer" not in (capture.reason or ""), path
+        assert str(path.parent) not in (capture.reason or ""), path
+    assert len(captures) == 263
+    refused = {path.name for path, capture in captures.items() if capture.status is Status.UNREADABLE}
+    assert refused == {
+        "defective-rows.csv",
+        "empty.csv",
+        "OOM_alloc3.xls",
+        "issue_385.xls",
+        "pass_protected.ods",
+        "pass_protected.xlsx",
+    }
+    assert {path.suffix for path, capture in captures.items() if capture.status is Status.OPAQUE} == {".zip"}
+
+
+def test_a_child_goes_when_its_parent_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n")
+    program = (
+        "import os, sys, pathlib, psutil\n"
+        "from dsplatform.schemas.sandbox import Request, Sandbox\n"
+        f"Sandbox(1).extract([Request(pathlib.Path({str(path)!r}), 'csv', 'x.csv')])\n"
+        "print(psutil.Process().children()[0].pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    parent = psutil.Popen([sys.executable, "-c", program], stdout=-1, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    child_pid = int(parent.communicate(timeout=60)[0])
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child_pid) and psutil.Process(child_pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child is still there"
+        time.sleep(0.1)

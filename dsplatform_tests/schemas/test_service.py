@@ -1,0 +1,195 @@
+"""Schemas of versions: captured once per content, kept per version, compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dsplatform.bootstrap import Platform
+from dsplatform.core.domain import Actor
+from dsplatform.core.errors import NotFound
+from dsplatform.core.types import FilePath, VersionId
+from dsplatform.core.values import DatasetRef
+from dsplatform.schemas import service as module
+from dsplatform.schemas.comparison import Verdict
+from dsplatform.schemas.model import FileCapture, Status
+from dsplatform.schemas.sandbox import Request, Sandbox
+from dsplatform.schemas.service import SchemaNotCaptured
+
+
+@pytest.fixture
+def dataset(platform: Platform, system: Actor) -> DatasetRef:
+    """An empty dataset."""
+    with platform.db.transaction() as tx:
+        return platform.datasets.ensure(tx, system, "sales")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were really read."""
+    names: list[str] = []
+    extract = Sandbox.extract
+
+    def listen(self: Sandbox, requests: Sequence[Request]) -> list[FileCapture]:
+        names.extend(request.name for request in requests)
+        return extract(self, requests)
+
+    monkeypatch.setattr(Sandbox, "extract", listen)
+    return names
+
+
+class Commits:
+    """Makes versions of texts."""
+
+    def __init__(self, platform: Platform, system: Actor, dataset: DatasetRef, folder: Path) -> None:
+        self._platform, self._system, self._dataset, self._folder = platform, system, dataset, folder
+
+    def __call__(self, *, remove: Sequence[str] = (), **files: str) -> VersionId:
+        """`orders_csv="a,b\\n1,2\\n"` is the component orders.csv."""
+        sources = {}
+        for key, text in files.items():
+            name = key.replace("_", ".")
+            path = self._folder / name
+            path.write_text(text)
+            sources[name] = path
+        return self._platform.versions.create_version(self._system, self._dataset, sources, remove=remove).version_id
+
+
+@pytest.fixture
+def commit(platform: Platform, system: Actor, dataset: DatasetRef, tmp_path: Path) -> Commits:
+    """Commits files as the next version."""
+    return Commits(platform, system, dataset, tmp_path)
+
+
+def test_a_version_gets_the_schema_of_each_of_its_files(platform: Platform, commit: Commits) -> None:
+    version = commit(orders_csv="id,price\n007,1.5\n008,\n", stock_jsonl='{"sku": "x"}\n', empty_bin="\x00\x01", bad_json="[1,")
+    summary = platform.schemas.capture_version_schema(version)
+    assert (summary.rows, summary.columns, summary.unreadable, summary.changed) == (3, 2, 1, True)
+    schema = platform.schemas.schema_of(version)
+    assert {item.name: item.status for item in schema.components} == {
+        "orders.csv": Status.OK,
+        "stock.jsonl": Status.OK,
+        "empty.bin": Status.OPAQUE,
+        "bad.json": Status.UNREADABLE,
+    }
+    assert sorted(platform.schemas.columns(version)) == [
+        ("orders.csv: id", "string", False),
+        ("orders.csv: price", "float64", True),
+        ("stock.jsonl: sku", "string", False),
+    ]
+    with platform.db.transaction() as tx:
+        figures = platform.schemas.figures(tx, version)
+    assert figures == {
+        FilePath("orders.csv"): (2, 2),
+        FilePath("stock.jsonl"): (1, 1),
+        FilePath("empty.bin"): (None, 0),
+        FilePath("bad.json"): (None, 0),
+    }
+
+
+def test_the_same_bytes_are_read_once(platform: Platform, commit: Commits, asked: list[str]) -> None:
+    first = commit(a_csv="x,y\n1,2\n", b_csv="x,y\n1,2\n", c_csv="x,y\n3,4\n")
+    platform.schemas.capture_version_schema(first)
+    assert len(asked) == 2
+    second = commit(d_csv="x,y\n1,2\n", e_csv="x,y\n5,6\n")
+    summary = platform.schemas.capture_version_schema(second)
+    assert asked[2:] == ["e.csv"]
+    assert summary.rows == 5
+
+
+def test_the_same_bytes_under_another_ending_are_read_again(platform: Platform, commit: Commits, asked: list[str]) -> None:
+    platform.schemas.capture_version_schema(commit(a_csv="one column\nof words\n"))
+    version = commit(remove=["a.csv"], a_log="one column\nof words\n")
+    platform.schemas.capture_version_schema(version)
+    assert asked == ["a.csv", "a.log"]
+    assert [item.status for item in platform.schemas.schema_of(version).components] == [Status.OPAQUE]
+
+
+def test_capturing_again_reads_nothing_and_answers_the_same(platform: Platform, commit: Commits, asked: list[str]) -> None:
+    version = commit(a_csv="x,y\n1,2\n")
+    assert platform.schemas.capture_version_schema(version) == platform.schemas.capture_version_schema(version)
+    assert asked == ["a.csv"]
+
+
+def test_captures_of_newer_readers_replace_the_old(
+    platform: Platform, commit: Commits, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = commit(a_csv="x,y\n1,2\n")
+    platform.schemas.capture_version_schema(version)
+    monkeypatch.setattr(module, "READER_VERSION", "next")
+    platform.schemas.capture_version_schema(version)
+    assert asked == ["a.csv", "a.csv"]
+
+
+def test_many_files_are_read_in_chunks(platform: Platform, commit: Commits, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    version = commit(**{f"f{number}_csv": f"x,y\n{number},2\n" for number in range(5)})
+    assert platform.schemas.capture_version_schema(version).rows == 5
+    assert sorted(asked) == [f"f{number}.csv" for number in range(5)]
+
+
+def test_a_committed_version_waits_until_it_is_captured(platform: Platform, commit: Commits) -> None:
+    version = commit(a_csv="x,y\n1,2\n")
+    assert platform.schemas.pending(10) == []
+    platform.deliver()
+    assert platform.schemas.pending(10) == [version]
+    with pytest.raises(SchemaNotCaptured, match=f"version {version} is not captured yet"):
+        platform.schemas.schema_of(version)
+    with platform.db.transaction() as tx:
+        assert platform.schemas.figures(tx, version) is None
+    platform.schemas.capture_version_schema(version)
+    assert platform.schemas.pending(10) == []
+
+
+def test_an_announcement_after_the_capture_changes_nothing(platform: Platform, commit: Commits) -> None:
+    version = commit(a_csv="x,y\n1,2\n")
+    platform.schemas.capture_version_schema(version)
+    platform.deliver()
+    assert platform.schemas.pending(10) == []
+    assert platform.schemas.schema_of(version).rows == 1
+
+
+def test_a_version_that_nobody_announced_is_not_forgotten(platform: Platform, commit: Commits) -> None:
+    old, announced = commit(a_csv="x,y\n1,2\n"), commit(a_csv="x,y\n1,3\n")
+    with platform.db.transaction() as tx:
+        tx.execute("DELETE FROM deliveries WHERE (payload->>'version_id')::bigint = :id", id=old)
+    platform.deliver()
+    assert platform.schemas.pending(10) == [announced]
+    with platform.db.transaction() as tx:
+        tx.execute("UPDATE dataset_versions SET created_at = created_at - interval '2 minutes' WHERE id = :id", id=old)
+    assert platform.schemas.pending(10) == [old, announced]
+    assert platform.schemas.pending(1) == [old]
+
+
+def test_only_a_change_of_the_columns_counts_as_changed(platform: Platform, commit: Commits) -> None:
+    versions = [
+        commit(a_csv="x,y\n1,2\n"),
+        commit(a_csv="x,y\n1,2\n3,4\n"),
+        commit(b_csv="x,y\n7,8\n"),
+        commit(a_csv="x,y,z\n1,2,w\n"),
+        commit(a_csv="x,z\n1,w\n"),
+    ]
+    assert [platform.schemas.capture_version_schema(version).changed for version in versions] == [True, False, False, True, True]
+    assert platform.schemas.drift(versions[0]) == []
+    assert platform.schemas.drift(versions[3]) == ["a.csv: column 'z' (string) was added"]
+    assert platform.schemas.compare(versions[3], versions[4]).verdict is Verdict.BREAKING
+    assert platform.schemas.compare(versions[0], versions[1]).verdict is Verdict.IDENTICAL
+
+
+def test_names_that_postgres_cannot_hold_are_stored_with_a_replacement(platform: Platform, commit: Commits) -> None:
+    version = commit(a_csv="x\x00,y\n1,2\n")
+    platform.schemas.capture_version_schema(version)
+    assert [name for name, _, _ in platform.schemas.columns(version)] == ["x\ufffd", "y"]
+
+
+def test_a_version_that_does_not_exist_is_not_found(platform: Platform) -> None:
+    for question in (platform.schemas.capture_version_schema, platform.schemas.schema_of, platform.schemas.drift, platform.schemas.columns):
+        with pytest.raises(NotFound, match="version 999 does not exist"):
+            question(VersionId(999))
+
+
+def test_a_file_is_read_without_being_stored(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("a,b\n1,2\n")
+    capture = platform.schemas.extract_schema(path, "orders.csv")
+    assert (capture.status, capture.rows) == (Status.OK, 1)
