@@ -51,7 +51,7 @@ class Stack:
 @contextmanager
 def running(settings: Settings, step: Callable[[str], None], show: Show, *, dagster: bool, verbose: bool) -> Iterator[Stack]:
     """Starts all of it, keeps it for the block, and stops all of it. `step` hears what has been done, `show` what processes say."""
-    with only_one(settings.home), database_for(settings) as (url, dagster_url):
+    with only_one(settings.home), contextlib.ExitStack() as at_the_end, database_for(settings) as (url, dagster_url):
         where = "the server of DSPLATFORM_DATABASE_URL" if settings.database_url else f"in {settings.home / 'postgres'}"
         step(f"database is up ({where})")
         upgrade(url)
@@ -66,9 +66,11 @@ def running(settings: Settings, step: Callable[[str], None], show: Show, *, dags
                 dagster_port = free_port(settings.dagster_port)
                 _start_dagster(supervisor, step, Path(env["DAGSTER_HOME"]), env, dagster_port)
             supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
-            yield Stack(supervisor, url, api_port, dagster_port)
-            step("stopping")
-        step("stopped")
+            at_the_end.callback(step, "stopped")
+            try:
+                yield Stack(supervisor, url, api_port, dagster_port)
+            finally:
+                step("stopping")
 
 
 def _without_noise(show: Show) -> Show:

@@ -34,6 +34,7 @@ SMALL_BYTES = 256 * 1024
 WINDOW_BYTES = 64 * 1024 * 1024
 """How much of them is held in memory at once."""
 RENEW_SECONDS = 60
+SLICE = 64
 
 
 @dataclass
@@ -95,7 +96,7 @@ class StagedUpload:
         return answers
 
     def _add_window(self, sources: Sequence[Source]) -> list[Content | Refused]:
-        results = self._each(sources, self._take)
+        results = self._each(sources, self._take, few=1)
         fresh: list[_Held] = []
         for source, result in zip(sources, results, strict=True):
             if isinstance(result, Taken) and result.content_hash not in self._held:
@@ -122,7 +123,7 @@ class StagedUpload:
     def _spool(self) -> Path:
         """Where a stream goes whose key is not known yet. The intent comes before its first byte."""
         with self._intent_lock:
-            if not self._intent_open:
+            if not self._intent_alive:
                 self._open_intent()
             self._spooled = True
         return self._storage.spool(self._id)
@@ -180,13 +181,14 @@ class StagedUpload:
             self._storage.place(taken.spooled, held.key)
             taken.spooled = None
 
-    def _each(self, items: Sequence[A], work: Callable[[A], B]) -> list[B]:
-        """Runs `work` on each item in the pool's threads, a slice at a time: a thread hand-over per tiny file costs more than the file."""
-        slices = [items[start : start + 64] for start in range(0, len(items), 64)]
-        if len(items) == 1:
-            return [work(items[0])]
-        done = self._pool.map(lambda part: [work(item) for item in part], slices if len(items) > 64 else [[item] for item in items])
-        return [answer for part in done for answer in part]
+    def _each(self, items: Sequence[A], work: Callable[[A], B], *, few: int = SLICE) -> list[B]:
+        """Runs `work` on each item: in this thread for up to `few` of them, else in the pool's, a slice at a time, because handing
+        a tiny file to another thread costs more than the file."""
+        if len(items) <= few:
+            return [work(item) for item in items]
+        width = SLICE if len(items) > SLICE else 1
+        slices = [items[start : start + width] for start in range(0, len(items), width)]
+        return [answer for part in self._pool.map(lambda part: [work(item) for item in part], slices) for answer in part]
 
     # --- the intent ------------------------------------------------------------------------------------------------------------
 
