@@ -160,9 +160,8 @@ class EmbeddedPostgres:
                     "dump it with the release that wrote it, move the folder away and load the dump"
                 )
             return
-        new = self.home / "postgres.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
+        # A name of its own: the initdb of a killed predecessor may still be writing into the one before.
+        new = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self.home))
         if self._account is not None:
             os.chown(new, *self._account)
         done = self._run(
@@ -170,10 +169,12 @@ class EmbeddedPostgres:
             *("-D", new.name, "-U", "postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         )
+        if done.returncode == 0:
+            new.rename(self.data)
+        for left in self.home.glob("postgres.new.*"):
+            shutil.rmtree(left, ignore_errors=True)
         if done.returncode != 0:
-            shutil.rmtree(new, ignore_errors=True)
             raise self._failure(f"the database cannot be set up in {self.home}", done.stdout)
-        new.rename(self.data)
         handle = os.open(self.home, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)

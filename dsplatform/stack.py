@@ -99,6 +99,8 @@ def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Pa
     """One code server for the webserver and the daemon, which would each start their own otherwise; then these two."""
     home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(shipped("dagster.yaml"), home / "dagster.yaml")
+    if _prepare_tables(home, env):
+        step("Dagster's tables are made")
     code_port = free_port()
     server = {"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}}
     workspace = home / "workspace.yaml"
@@ -108,8 +110,6 @@ def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Pa
     supervisor.start(
         Service("code", [*python, *grpc, "--use-python-environment-entry-point", "--empty-working-directory"], lambda: answers(code_port))
     )
-    if _prepare_tables(home, env):
-        step("Dagster's tables are made")
     supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
     web = ["dagster_webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port), "--db-pool-max-overflow", "5"]
     supervisor.start(

@@ -206,12 +206,24 @@ def test_a_stale_pid_file_is_seen_through(home: Path, content: str) -> None:
 
 
 def test_an_interrupted_set_up_is_done_again(tmp_path: Path) -> None:
-    (tmp_path / "postgres.new" / "base").mkdir(parents=True)
-    (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
+    (tmp_path / "postgres.new.x1" / "base").mkdir(parents=True)
+    (tmp_path / "postgres.new.x1" / "PG_VERSION").write_text("18\n")
     (tmp_path / "postgres").mkdir()
     with EmbeddedPostgres(tmp_path).running() as server, connected(server) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    assert not (tmp_path / "postgres.new").exists()
+    assert list(tmp_path.glob("postgres.new*")) == []
+
+
+def test_a_set_up_that_still_works_for_a_killed_predecessor_does_not_disturb(tmp_path: Path) -> None:
+    folder = tmp_path / "postgres.new.x1"
+    busy = f"import pathlib, time\nwhile True:\n    pathlib.Path({str(folder / 'base')!r}).mkdir(parents=True, exist_ok=True)"
+    with subprocess.Popen([sys.executable, "-c", busy]) as orphan:
+        try:
+            assert eventually(folder.exists)
+            with EmbeddedPostgres(tmp_path).running() as server, connected(server) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        finally:
+            orphan.kill()
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "with space, comma and 'quotes' $(touch no)"])

@@ -57,8 +57,8 @@ class FileKeeper(Protocol):
         """Begins an upload."""
         ...
 
-    def local_path(self, file_id: FileId) -> AbstractContextManager[Path]:
-        """A local file with the exact bytes, to read and not to change, for as long as the block lasts."""
+    def local_paths(self, file_ids: Sequence[FileId]) -> AbstractContextManager[Sequence[Path]]:
+        """Local files with the exact bytes, in the order asked for, to read and not to change, for as long as the block lasts."""
         ...
 
     def verified_chunks(self, file_id: FileId) -> AbstractContextManager["VerifiedChunks"]:

@@ -11,8 +11,9 @@ import dagster as dg
 from pydantic import Field
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import VersionId
-from dsplatform.core.values import Committed
+from dsplatform.core.values import Committed, SchemaSummary
 from dsplatform.defs.checks import batch_checks, drift_evaluation
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
@@ -87,11 +88,13 @@ def stored_files(
         committed = latest_per_dataset(report.versions)
         if committed:
             context.instance.add_dynamic_partitions(datasets.name or "", [version.dataset.slug for version in committed])
-        for version in committed:
-            context.log_event(version_event(version, report))
+        captured: Sequence[SchemaSummary] = []
         if config.capture_schemas:
             opened.deliver()
-            capture(context, opened, [version.version_id for version in committed])
+            captured = capture(context, opened, [version.version_id for version in committed])
+        rows = {summary.version_id: summary.rows for summary in captured}
+        for version in committed:
+            context.log_event(version_event(version, report, rows.get(version.version_id)))
         return dg.MaterializeResult(metadata={**report.figures(), **_tables(report)}, check_results=batch_checks.evaluate(opened, report))
 
 
@@ -113,8 +116,8 @@ def latest_per_dataset(versions: Sequence[Committed]) -> list[Committed]:
     return list({version.dataset.id: version for version in versions if version.created}.values())
 
 
-def version_event(version: Committed, report: IngestReport) -> dg.AssetMaterialization:
-    """One new version of one dataset."""
+def version_event(version: Committed, report: IngestReport, rows: int | None) -> dg.AssetMaterialization:
+    """One new version of one dataset; `rows` where its schema is captured already."""
     mine = [outcome for outcome in report.outcomes if outcome.version_id == version.version_id]
     return dg.AssetMaterialization(
         "dataset_versions",
@@ -129,17 +132,24 @@ def version_event(version: Committed, report: IngestReport) -> dg.AssetMateriali
             "files_removed": version.removed,
             "bytes_in": sum(outcome.size for outcome in mine),
             "bytes_stored": sum(outcome.size for outcome in mine if outcome.stored),
+            **({} if rows is None else {"dagster/partition_row_count": rows}),
             "look_at_it": dg.MetadataValue.text(f"dsplatform show {version.dataset.slug}"),
         },
     )
 
 
-def capture(context: dg.OpExecutionContext | dg.AssetExecutionContext, platform: Platform, versions: Sequence[VersionId]) -> int:
-    """Captures the schemas of these versions and reports those that changed; answers how many files could not be read."""
-    unreadable = 0
+def capture(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext, platform: Platform, versions: Sequence[VersionId]
+) -> Sequence[SchemaSummary]:
+    """Captures the schemas of these versions, and reports those that changed. What cannot be read now stays pending."""
+    captured = []
     for version_id in versions:
-        summary = platform.schemas.capture_version_schema(version_id)
-        unreadable += summary.unreadable
+        try:
+            summary = platform.schemas.capture_version_schema(version_id)
+        except Unavailable as err:
+            context.log.warning("the schema of version %s waits: %s", version_id, err)
+            continue
+        captured.append(summary)
         dataset, number = platform.versions.label(version_id)
         if summary.changed:
             context.log_event(
@@ -163,7 +173,7 @@ def capture(context: dg.OpExecutionContext | dg.AssetExecutionContext, platform:
                 )
             )
         context.log_event(drift_evaluation(platform, version_id, dataset))  # type: ignore[arg-type]  # documented, missing in its type
-    return unreadable
+    return captured
 
 
 def _tables(report: IngestReport) -> dict[str, dg.MetadataValue]:

@@ -65,7 +65,7 @@ def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) ->
         passed=not changes,
         severity=dg.AssetCheckSeverity.WARN,
         partition=dataset,
-        description="; ".join(changes[:10]) or "the same columns as the version before",
+        description="; ".join(changes[:10]) or "no column changed",
         metadata={"changes": len(changes)},
     )
 

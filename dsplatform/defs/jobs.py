@@ -28,8 +28,15 @@ def capture_pending(context: dg.OpExecutionContext, config: CaptureConfig, platf
     with platform.open() as opened:
         opened.deliver()
         versions = opened.schemas.pending(config.versions)
-        unreadable = capture(context, opened, versions)
-        context.add_output_metadata({"versions": len(versions), "unreadable_files": unreadable})
+        captured = capture(context, opened, versions)
+        for summary in captured:
+            slug, number = opened.versions.label(summary.version_id)
+            context.log_event(
+                dg.AssetObservation(
+                    "dataset_versions", partition=slug, metadata={"version": number, "dagster/partition_row_count": summary.rows or 0}
+                )
+            )
+        context.add_output_metadata({"versions": len(captured), "unreadable_files": sum(summary.unreadable for summary in captured)})
 
 
 @dg.job(

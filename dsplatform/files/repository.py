@@ -129,6 +129,11 @@ class Files:
             id=file_id,
         )
 
+    def keys(self, ids: Collection[FileId]) -> Mapping[FileId, str]:
+        """Where the objects of these files lie."""
+        rows = self._tx.rows("SELECT id, file_path FROM files WHERE id = ANY(CAST(:ids AS bigint[]))", ids=list(ids))
+        return {FileId(row["id"]): row["file_path"] for row in rows}
+
     def after(self, file_id: int, limit: int) -> Sequence[Row]:
         """The next files in id order."""
         return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.id > :id ORDER BY f.id LIMIT :limit", id=file_id, limit=limit)  # noqa: S608
@@ -198,7 +203,8 @@ class Intents:
     def open(self, upload_id: UUID, backend: str, keys: Sequence[str]) -> None:
         """Begins an upload that will write these keys."""
         self._tx.execute(
-            "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour')",
+            "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) "
+            "VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour')",
             id=upload_id,
             backend=backend,
             keys=list(keys),
@@ -208,7 +214,8 @@ class Intents:
         """Begins an upload again that has ended with a commit; False when it had not."""
         return (
             self._tx.execute(
-                "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour') "
+                "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) "
+                "VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour') "
                 "ON CONFLICT (id) DO NOTHING",
                 id=upload_id,
                 backend=backend,

@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 from uuid import UUID, uuid4
@@ -95,14 +95,25 @@ class FileService:
             raise _damaged(file, "its bytes are missing") from err
 
     @contextmanager
-    def local_path(self, file_id: FileId) -> Iterator[Path]:
-        """A local file with the exact bytes, to read and not to change, for as long as the block lasts."""
-        file = self.get_file(file_id)
-        try:
-            with self._storage.local_path(file.storage_key) as path:
-                yield path
-        except FileNotFoundError as err:
-            raise _damaged(file, "its bytes are missing") from err
+    def local_paths(self, file_ids: Sequence[FileId]) -> Iterator[Sequence[Path]]:
+        """Local files with the exact bytes, in the order asked for, to read and not to change, for as long as the block lasts.
+
+        Raises `FileMissing` for an id that does not exist, `FileDamaged` when an object is lost.
+        """
+        with self._db.reading() as tx:
+            keys = Files(tx).keys(file_ids)
+        with ExitStack() as paths:
+            opened = []
+            for file_id in file_ids:
+                if file_id not in keys:
+                    raise FileMissing(f"file {file_id} does not exist")
+                try:
+                    opened.append(paths.enter_context(self._storage.local_path(keys[file_id])))
+                except FileNotFoundError as err:
+                    raise FileDamaged(
+                        f"file {file_id} is damaged: its bytes are missing; upload the same content again to heal it"
+                    ) from err
+            yield opened
 
     @contextmanager
     def verified_chunks(self, file_id: FileId) -> Iterator["HashingReader"]:

@@ -80,10 +80,12 @@ class Inbox:
             "WHERE NOT EXISTS (SELECT 1 FROM inbox o WHERE o.source = :source AND o.path = n.path AND o.decided_at IS NOT NULL "
             "AND o.moved_at IS NULL AND (o.file_size, o.mtime_ns, o.inode) = (n.size, n.mtime, n.inode)) ORDER BY n.path "
             "ON CONFLICT (source, path) WHERE decided_at IS NULL DO UPDATE SET "
-            "looks = CASE WHEN (i.file_size, i.mtime_ns, i.inode) = (excluded.file_size, excluded.mtime_ns, excluded.inode) THEN i.looks + 1 ELSE 1 END, "
+            "looks = CASE WHEN (i.file_size, i.mtime_ns, i.inode) = (excluded.file_size, excluded.mtime_ns, excluded.inode) "
+            "THEN i.looks + 1 ELSE 1 END, "
             "changed_at = CASE WHEN (i.file_size, i.mtime_ns, i.inode) = (excluded.file_size, excluded.mtime_ns, excluded.inode) "
             "THEN i.changed_at ELSE now() END, "
-            "state = CASE WHEN (i.file_size, i.mtime_ns, i.inode) = (excluded.file_size, excluded.mtime_ns, excluded.inode) THEN i.state ELSE 'seen' END, "
+            "state = CASE WHEN (i.file_size, i.mtime_ns, i.inode) = (excluded.file_size, excluded.mtime_ns, excluded.inode) "
+            "THEN i.state ELSE 'seen' END, "
             "file_size = excluded.file_size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, marked = excluded.marked, "
             "refusal = excluded.refusal, last_seen_at = excluded.last_seen_at WHERE i.state <> 'claimed'",
             source=self._source,
@@ -197,9 +199,11 @@ class Inbox:
     def standing(self, *, complete: bool) -> Discovery:
         """What waits."""
         row = self._tx.row(
-            "SELECT count(*) AS files, count(*) FILTER (WHERE state = 'ready') AS ready, count(*) FILTER (WHERE state = 'seen') AS waiting, "
+            "SELECT count(*) AS files, count(*) FILTER (WHERE state = 'ready') AS ready, "
+            "count(*) FILTER (WHERE state = 'seen') AS waiting, "
             "count(*) FILTER (WHERE state = 'claimed') AS claimed, coalesce(sum(file_size), 0) AS total_bytes, "
-            "coalesce(extract(epoch FROM now() - min(first_seen_at)), 0) AS oldest FROM inbox WHERE source = :source AND decided_at IS NULL",
+            "coalesce(extract(epoch FROM now() - min(first_seen_at)), 0) AS oldest "
+            "FROM inbox WHERE source = :source AND decided_at IS NULL",
             source=self._source,
         )
         if row is None:

@@ -72,6 +72,8 @@ def read_delimited(path: Path, hint: str, compression: str, *, certain: bool) ->
     for encoding in encodings(sample):
         try:
             text = _text(sample, encoding, whole=whole)
+            if not text.strip(" \t\r\n\x00\ufeff"):
+                return FileCapture.unreadable(f"{'the file holds' if whole else 'its first 128 KiB hold'} nothing but blanks", "csv")
             dialect = sniff(text, hint)
             if not certain and (dialect.width == 1 or dialect.regular < 0.9):
                 raise NotDelimited
@@ -105,7 +107,7 @@ def sniff(text: str, hint: str) -> Dialect:
     if hint in {"tsv", "tab"} and "\t" in candidates:
         candidates = ["\t"]
     marks = "|".join(map(re.escape, candidates))
-    single = '"' not in text and re.search(rf"(?m)(?:^|{marks})'[^'\n]*'(?:{marks}|$)", text)
+    single = "'" in text and '"' not in text and re.search(rf"(?m)(?:^|{marks})'[^'\n]*'(?:{marks}|$)", text)
     dialects = [_cut(lines, char, quote) for quote in ("'\"" if single else '"') for char in candidates]
     return max(dialects, key=lambda cut: cut.regular * (1 - 1 / cut.width) * (0.5 if cut.above else 1))
 

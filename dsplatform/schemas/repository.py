@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.types import ContentHash, VersionId
 from dsplatform.core.values import SchemaSummary
-from dsplatform.schemas.model import FileCapture, VersionSchema, storable
+from dsplatform.schemas.model import FileCapture, Json, VersionSchema, storable
 
 Key = tuple[ContentHash, str]
 """What a capture depends on besides the readers' version: the bytes, and the hint in the file's name."""
@@ -43,6 +43,11 @@ file_schemas = Table(
 )
 
 
+def _jsonb(plain: Json) -> str:
+    text = json.dumps(plain)
+    return json.dumps(storable(plain)) if "\\u0000" in text or "\\ud" in text else text
+
+
 class FileSchemas:
     """Captures of contents: kept, so that the same bytes are read once."""
 
@@ -72,7 +77,7 @@ class FileSchemas:
             reader=self._reader_version,
             hashes=[content_hash for content_hash, _ in captures],
             hints=[hint for _, hint in captures],
-            captures=[json.dumps(storable(capture.plain())) for capture in captures.values()],
+            captures=[_jsonb(capture.plain()) for capture in captures.values()],
         )
 
 
@@ -128,7 +133,7 @@ class SchemaVersions:
             "row_count = excluded.row_count, column_count = excluded.column_count, unreadable_count = excluded.unreadable_count, "
             "changed = excluded.changed, reader_version = excluded.reader_version, captured_at = excluded.captured_at",
             id=summary.version_id,
-            schema=json.dumps(storable(schema.plain())),
+            schema=_jsonb(schema.plain()),
             rows=summary.rows,
             columns=summary.columns,
             unreadable=summary.unreadable,

@@ -1,7 +1,6 @@
 """Captures the schemas of versions, reading each content once, and compares them."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -108,11 +107,9 @@ class SchemaService:
         return None if row["parent_version_id"] is None else VersionId(row["parent_version_id"])
 
     def _read(self, components: Mapping[Key, Component]) -> dict[Key, FileCapture]:
-        with ExitStack() as paths:
-            requests = [
-                sandbox.Request(paths.enter_context(self._files.local_path(item.file_id)), item.file_type, item.name)
-                for item in components.values()
-            ]
+        items = list(components.values())
+        with self._files.local_paths([item.file_id for item in items]) as paths:
+            requests = [sandbox.Request(path, item.file_type, item.name) for path, item in zip(paths, items, strict=True)]
             captures = dict(zip(components, self._sandbox.extract(requests), strict=True))
         with self._db.transaction() as tx:
             FileSchemas(tx, READER_VERSION).add(captures)

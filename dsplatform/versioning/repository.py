@@ -194,7 +194,8 @@ class Versions:
     def differing(self, version_id: VersionId, put: Mapping[FilePath, Content]) -> Mapping[FilePath, Replaced | None]:
         """Those names whose content in the version is another one or none, with that content; in the order of `put`."""
         rows = self._tx.rows(
-            "SELECT n.name, f.content_hash, f.file_size FROM unnest(CAST(:names AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY n(name, hash, at) "
+            "SELECT n.name, f.content_hash, f.file_size "
+            "FROM unnest(CAST(:names AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY n(name, hash, at) "
             "LEFT JOIN dataset_version_files c ON c.version_id = :version AND c.component_name = n.name "
             "LEFT JOIN files f ON f.id = c.file_id "
             "WHERE f.content_hash IS DISTINCT FROM CAST(n.hash AS char(64)) ORDER BY n.at",

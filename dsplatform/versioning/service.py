@@ -19,6 +19,10 @@ MAX_ATTEMPTS = 50
 """How often a commit that others overtake is worked out again against the new head."""
 
 
+def _at(index: int, within: Callable[[Transaction, int, Committed], None]) -> Callable[[Transaction, Committed], None]:
+    return lambda tx, committed: within(tx, index, committed)
+
+
 def _nothing(_tx: Transaction, _index: int, _committed: Committed) -> None: ...
 
 
@@ -153,7 +157,7 @@ class VersionService:
         upload.seal()
         for (index, draft), overlay in zip(drafts.items(), overlays, strict=True):
             try:
-                outcomes[index] = self._commit_draft(upload, draft, overlay, lambda tx, done, at=index: within(tx, at, done))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+                outcomes[index] = self._commit_draft(upload, draft, overlay, _at(index, within))
             except DsplatformError as err:
                 outcomes[index] = err
         return [outcomes[index] for index in range(len(changes))]
@@ -191,7 +195,8 @@ class VersionService:
         if change.expected_head is not None and (seen is None or seen.version_id != change.expected_head):
             at = "has no version yet" if seen is None else f"is at version {seen.version_number}"
             raise HeadMoved(
-                f"branch {change.branch!r} of dataset {change.dataset.slug!r} {at}, not where the change was made for: look at it and repeat"
+                f"branch {change.branch!r} of dataset {change.dataset.slug!r} {at}, "
+                "not where the change was made for: look at it and repeat"
             )
 
     def _hold(self, upload: Upload, drafts: Sequence[Draft]) -> list[ContentHash | None]:

@@ -143,6 +143,13 @@ def test_blank_lines_are_no_rows(read: Callable[..., FileCapture]) -> None:
     assert (capture.rows, capture.notes) == (2, {})
 
 
+@pytest.mark.parametrize("text", ["\n", " \r\n", "\ufeff", "\x00\x00", "\n" * 200_000])
+def test_a_file_of_blanks_is_unreadable(read: Callable[..., FileCapture], text: str) -> None:
+    capture = read(text)
+    assert capture.status is Status.UNREADABLE
+    assert "nothing but blanks" in (capture.reason or "")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_any_line_end_will_do(read: Callable[..., FileCapture], end: str) -> None:
     capture = read(end.join(["a,b", "1,2", "3,4"]))

@@ -1,0 +1,68 @@
+"""The code location as Dagster loads it: complete, dressed, and quiet."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from dsplatform.defs.jobs import capture_schemas, ingest_files
+from dsplatform.definitions import defs
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return defs()
+
+
+def test_definitions_load_without_any_environment() -> None:
+    code = "import dagster as dg; from dsplatform.definitions import defs; dg.Definitions.validate_loadable(defs())"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    edges = {node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys) for node in graph.asset_nodes}
+    assert edges == {
+        "staged_uploads": [],
+        "stored_files": ["staged_uploads"],
+        "dataset_versions": ["stored_files"],
+        "schema_snapshots": ["dataset_versions"],
+    }
+    checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys}
+    assert checks == {"stored_files:no_rejected_files", "stored_files:hash_integrity", "schema_snapshots:schema_drift"}
+
+
+def test_every_asset_is_dressed(definitions: dg.Definitions) -> None:
+    for node in definitions.resolve_asset_graph().asset_nodes:
+        assert node.description, node.key
+        assert node.group_name in {"ingest", "catalog"}, node.key
+        assert node.owners, node.key
+        assert node.kinds, node.key
+
+
+def test_every_job_and_sensor_says_what_it_is_for(definitions: dg.Definitions) -> None:
+    jobs = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
+    assert {job.name for job in jobs} == {ingest_files.name, capture_schemas.name}
+    assert all(job.description for job in jobs)
+    sensors = definitions.resolve_all_sensor_defs() if hasattr(definitions, "resolve_all_sensor_defs") else list(definitions.sensors or [])
+    assert {sensor.name for sensor in sensors} == {"drop_folder", "pending_captures"}
+    assert all(sensor.description for sensor in sensors)
+
+
+def test_the_shipped_sensors_are_on(definitions: dg.Definitions) -> None:
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors or [])
+
+
+def test_the_launchpad_opens_valid(definitions: dg.Definitions) -> None:
+    for name in (ingest_files.name, capture_schemas.name):
+        assert dg.validate_run_config(definitions.resolve_job_def(name), {})
+
+
+def test_every_setting_of_the_launchpad_is_described() -> None:
+    from dsplatform.defs.assets import IngestConfig
+    from dsplatform.defs.jobs import CaptureConfig
+
+    for config in (IngestConfig, CaptureConfig):
+        assert all(field.description for field in config.model_fields.values()), config

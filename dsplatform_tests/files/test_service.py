@@ -1,0 +1,371 @@
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dsplatform.bootstrap import Platform, bootstrap
+from dsplatform.core.errors import Conflict, Invalid, Unavailable
+from dsplatform.core.settings import Settings
+from dsplatform.core.types import ContentHash, FileId, file_path
+from dsplatform.core.values import UploadOvertaken
+from dsplatform.files.model import FileDamaged, FileMissing
+from dsplatform.files.reading import CHUNK_BYTES
+from dsplatform.files.repository import Files
+from dsplatform.files.stores import LocalStorage
+from dsplatform.files.upload import SMALL_BYTES, StagedUpload
+from dsplatform_tests import make
+
+SIZES = [0, 1, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1]
+
+
+# --- store and read back -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=5000), from_path=st.booleans())
+@example(data=b"", from_path=True)
+def test_the_same_bytes_come_back(data: bytes, from_path: bool, platform: Platform, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    reference = platform.files.store_file(platform.actor(), source if from_path else BytesIO(data))
+    assert reference.content_hash == hashlib.sha256(data).hexdigest()
+    assert make.content(platform, reference.file_id) == data
+    with platform.files.open(reference.file_id) as reader:
+        assert reader.read() == data
+    with platform.files.local_path(reference.file_id) as path:
+        assert path.read_bytes() == data
+    file = platform.files.get_file(reference.file_id)
+    assert (file.content_hash, file.file_size, file.state) == (reference.content_hash, len(data), "ok")
+
+
+def test_every_boundary_of_size_comes_back(platform: Platform, tmp_path: Path) -> None:
+    for size in SIZES:
+        data = os.urandom(size)
+        (tmp_path / str(size)).write_bytes(data)
+        reference = platform.files.store_file(platform.actor(), tmp_path / str(size))
+        assert reference.is_new
+        assert make.content(platform, reference.file_id) == data
+        assert not platform.files.store_file(platform.actor(), BytesIO(data)).is_new
+    make.assert_sound(platform)
+
+
+def test_a_stored_file_has_its_kind(platform: Platform) -> None:
+    assert platform.files.get_file(make.stored(platform, b"a,b\n1,2\n").file_id).file_type == "csv"
+    reference = make.stored(platform, b"\x1f\x8b" + bytes(SMALL_BYTES))
+    assert platform.files.get_file(reference.file_id).file_type == "gzip"
+    assert make.column(platform.db, "SELECT compression_type FROM files WHERE compression_type IS NOT NULL") == ["gzip"]
+
+
+def test_equal_bytes_under_other_names_are_one_file(platform: Platform) -> None:
+    system = platform.actor()
+    references = [platform.files.store_file(system, BytesIO(b"x"), name=name) for name in ("a", "b", "c")]
+    assert len({reference.file_id for reference in references}) == 1
+    assert [reference.is_new for reference in references] == [True, False, False]
+    assert platform.files.get_file(references[0].file_id).reference_count == 3
+    assert len(make.objects(platform)) == 1
+
+
+def test_files_of_one_session_stand_under_their_names(platform: Platform) -> None:
+    system = platform.actor()
+    first = platform.files.store_file(system, BytesIO(b"1"), name="a")
+    second = platform.files.store_file(system, BytesIO(b"2"), name="b", session=first.session_id)
+    assert second.session_id == first.session_id
+    platform.files.delete_reference(first)
+    assert len(make.column(platform.db, "SELECT id FROM upload_sessions")) == 1
+    platform.files.delete_reference(second)
+    assert make.column(platform.db, "SELECT id FROM upload_sessions") == []
+
+
+def test_a_name_that_a_session_has_is_refused_and_nothing_stays(platform: Platform) -> None:
+    system = platform.actor()
+    first = platform.files.store_file(system, BytesIO(b"1"), name="a")
+    with pytest.raises(Conflict):
+        platform.files.store_file(system, BytesIO(b"2"), name="a", session=first.session_id)
+    assert len(make.column(platform.db, "SELECT id FROM files")) == 1
+    assert len(make.buried(platform)) == 1
+    make.assert_sound(platform)
+
+
+def test_a_source_that_cannot_be_taken_is_invalid_with_its_reason(platform: Platform, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="missing cannot be stored: it is gone"):
+        platform.files.store_file(platform.actor(), tmp_path / "missing")
+    with pytest.raises(Invalid, match="cannot be stored: it is a folder"):
+        platform.files.store_file(platform.actor(), tmp_path)
+    make.assert_sound(platform)
+
+
+def test_progress_hears_of_every_byte(settings: Settings, database_url: str, tmp_path: Path) -> None:
+    heard: list[int] = []
+    (tmp_path / "small").write_bytes(bytes(100))
+    (tmp_path / "big").write_bytes(bytes(SMALL_BYTES + 1))
+    with bootstrap(settings, database_url, progress=heard.append) as platform:
+        for name in ("small", "big"):
+            platform.files.store_file(platform.actor(), tmp_path / name)
+    assert sum(heard) == 100 + SMALL_BYTES + 1
+
+
+def test_storing_one_content_at_once_gives_everybody_the_same_file(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet = make.meeting(8)
+    overtaken: list[int] = []
+    real_sync, real_reconcile = LocalStorage.sync, StagedUpload.reconcile
+
+    def sync(self: LocalStorage, keys: list[str]) -> None:
+        if keys:
+            meet()  # all have found that the store lacks it
+        real_sync(self, keys)
+
+    def reconcile(self: StagedUpload) -> None:
+        overtaken.append(1)
+        real_reconcile(self)
+
+    monkeypatch.setattr(LocalStorage, "sync", sync)
+    monkeypatch.setattr(StagedUpload, "reconcile", reconcile)
+    with make.crowded(settings, database_url, 8) as platform:
+        references = make.at_once(*[lambda: make.stored(platform, b"the same")] * 8)
+        assert len({reference.file_id for reference in references}) == 1
+        assert len(overtaken) == 7
+        assert platform.files.get_file(references[0].file_id).reference_count == 8
+        assert len(make.buried(platform)) == 7
+        make.assert_sound(platform)
+
+
+def test_storing_gives_up_when_it_is_overtaken_for_ever(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(*_: object) -> None:
+        raise UploadOvertaken("again")
+
+    monkeypatch.setattr(StagedUpload, "record", record)
+    with pytest.raises(Conflict, match="by many at once: try again"):
+        make.stored(platform, b"x")
+    make.assert_sound(platform)
+
+
+# --- references and files that are not there ---------------------------------------------------------------------------------------
+
+
+def test_a_reference_is_deleted_once(platform: Platform) -> None:
+    reference = make.stored(platform, b"x")
+    platform.files.delete_reference(reference)
+    with pytest.raises(FileMissing, match="does not exist"):
+        platform.files.delete_reference(reference)
+    assert make.content(platform, reference.file_id) == b"x"  # until the collector comes
+
+
+def test_a_file_that_does_not_exist_is_named(platform: Platform) -> None:
+    with pytest.raises(FileMissing, match="file 99 does not exist"):
+        platform.files.get_file(FileId(99))
+
+
+# --- damage ------------------------------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path, at: int) -> None:
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+Damage = Callable[[Path], None]
+DAMAGES: dict[str, Damage] = {
+    "first bit": lambda path: flip(path, 0),
+    "last bit": lambda path: flip(path, path.stat().st_size - 1),
+    "truncated": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size - 1))[0],
+    "truncated by a chunk": lambda path: (path.chmod(0o644), os.truncate(path, max(0, path.stat().st_size - CHUNK_BYTES)))[0],
+    "extended": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size + 1))[0],
+    "extended by a chunk": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size + CHUNK_BYTES))[0],
+    "emptied": lambda path: (path.chmod(0o644), os.truncate(path, 0))[0],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("size", [10, CHUNK_BYTES, 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 10])
+def test_damaged_bytes_are_never_given_out_in_full(size: int, damage: Damage, platform: Platform) -> None:
+    reference = make.stored(platform, bytes(size))
+    path = make.object_path(platform, reference.file_id)
+    damage(path)
+    given_out = 0
+    with pytest.raises(FileDamaged, match="its bytes have changed; upload the same content again to heal it"):  # noqa: PT012 - it fails midway
+        with platform.files.verified_chunks(reference.file_id) as chunks:
+            for chunk in chunks:
+                given_out += len(chunk)
+    assert given_out < max(path.stat().st_size, 1)
+    (problem,) = [problem for problem in platform.files.verify(contents=True) if problem]
+    assert problem.file_id == reference.file_id
+
+
+def test_chunks_that_ended_stay_at_their_end(platform: Platform) -> None:
+    with platform.files.verified_chunks(make.stored(platform, b"x").file_id) as chunks:
+        assert list(chunks) == [b"x"]
+        assert list(chunks) == []
+
+
+def test_a_lost_object_is_damage_however_it_is_asked_for(platform: Platform) -> None:
+    reference = make.stored(platform, b"x")
+    make.object_path(platform, reference.file_id).unlink()
+    with pytest.raises(FileDamaged, match="its bytes are missing"):
+        platform.files.open(reference.file_id)
+    with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.local_path(reference.file_id):
+        raise AssertionError("never entered")
+    with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.verified_chunks(reference.file_id):
+        raise AssertionError("never entered")
+
+
+class _Unreadable(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_disk_that_cannot_read_is_unavailable_and_no_damage(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = make.stored(platform, b"x")
+    monkeypatch.setattr(LocalStorage, "open", lambda *_: _Unreadable())
+    with pytest.raises(Unavailable, match="cannot be read from the storage: Input/output error") as caught:
+        make.content(platform, reference.file_id)
+    assert not isinstance(caught.value, FileDamaged)
+
+
+# --- verify ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_verify_looks_at_every_file_and_names_what_is_wrong(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    references = [make.stored(platform, str(number).encode()) for number in range(6)]
+    paths = [make.object_path(platform, reference.file_id) for reference in references]
+    paths[0].unlink()
+    paths[1].chmod(0o644)
+    os.truncate(paths[1], 0)
+    flip(paths[2], 0)
+    with platform.db.transaction() as tx:
+        tx.execute("UPDATE files SET state = 'damaged' WHERE id = :id", id=references[3].file_id)
+    real = LocalStorage.open
+    unreadable = make.object_path(platform, references[4].file_id).name
+    monkeypatch.setattr(LocalStorage, "open", lambda self, key: _Unreadable() if key.endswith(unreadable) else real(self, key))
+
+    def findings(contents: bool) -> list[str | None]:
+        return [problem.finding if problem else None for problem in platform.files.verify(contents=contents)]
+
+    quick: list[str | None] = ["its bytes are missing", "it has 0 bytes instead of 1", None, "it is marked as damaged", None, None]
+    assert findings(contents=False) == quick
+    unread = "it cannot be read: [Errno 5] Input/output error"
+    assert findings(contents=True) == [*quick[:2], "its bytes have changed", quick[3], unread, None]
+
+
+def test_verify_goes_on_over_pages(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        make.stored(platform, str(number).encode())
+    real = Files.after
+    monkeypatch.setattr(Files, "after", lambda self, last, _limit: real(self, last, 2))
+    assert list(platform.files.verify(contents=False)) == [None] * 5
+
+
+def test_a_sample_reads_back_within_its_bounds(platform: Platform) -> None:
+    references = [make.stored(platform, bytes([number]) * 10) for number in range(6)]
+    flip(make.object_path(platform, references[0].file_id), 0)
+    hashes = [reference.content_hash for reference in references]
+    everything = platform.files.verify_sample(hashes, max_files=100, max_bytes=1000)
+    assert (everything.files, everything.bytes_read) == (6, 60)
+    assert [problem.file_id for problem in everything.problems] == [references[0].file_id]
+    assert platform.files.verify_sample(hashes[1:], max_files=2, max_bytes=1000).files == 2
+    bounded = platform.files.verify_sample(hashes[1:], max_files=100, max_bytes=25)
+    assert (bounded.files, bounded.bytes_read, bounded.problems) == (2, 20, ())
+    assert platform.files.verify_sample([], max_files=5, max_bytes=5).files == 0
+    assert platform.files.verify_sample([ContentHash("0" * 64)], max_files=5, max_bytes=5).files == 0
+
+
+# --- writing out -------------------------------------------------------------------------------------------------------------------
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_is_written_out_below_the_folder_with_the_exact_bytes(platform: Platform, tmp_path: Path) -> None:
+    reference = make.stored(platform, b"bytes")
+    written = platform.files.write_to(reference.file_id, tmp_path / "out", file_path("sub/a.csv"))
+    assert written == tmp_path / "out" / "sub" / "a.csv"
+    assert written.read_bytes() == b"bytes"
+    assert left(tmp_path / "out") == ["sub/a.csv"]
+
+
+def test_the_longest_name_that_a_file_system_takes_is_written_out(platform: Platform, tmp_path: Path) -> None:
+    name = file_path("é" * 127)  # 254 bytes
+    assert platform.files.write_to(make.stored(platform, b"x").file_id, tmp_path / "out", name).read_bytes() == b"x"
+
+
+def test_what_is_there_is_not_overwritten_unless_asked(platform: Platform, tmp_path: Path) -> None:
+    reference = make.stored(platform, b"new")
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("a", "dangling"):
+        with pytest.raises(Conflict, match="exists already: write into another folder, or overwrite it with --force"):
+            platform.files.write_to(reference.file_id, tmp_path, file_path(name))
+    assert (tmp_path / "a").read_bytes() == b"old"
+    platform.files.write_to(reference.file_id, tmp_path, file_path("a"), overwrite=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_damaged_file_is_not_written_out_at_all(platform: Platform, tmp_path: Path) -> None:
+    reference = make.stored(platform, bytes(2 * CHUNK_BYTES))
+    flip(make.object_path(platform, reference.file_id), 5)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"old")
+    with pytest.raises(FileDamaged):
+        platform.files.write_to(reference.file_id, tmp_path / "out", file_path("a"), overwrite=True)
+    assert left(tmp_path / "out") == ["a"]
+    assert (tmp_path / "out" / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(("name", "words"), [("b" * 256, "File name too long"), ("a/b", "Not a directory")])
+def test_a_name_that_the_file_system_does_not_take_is_unavailable(name: str, words: str, platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"x")
+    with pytest.raises(Unavailable, match=f"cannot be written: {words}|cannot be written: File exists"):
+        platform.files.write_to(make.stored(platform, b"x").file_id, tmp_path / "out", file_path(name))
+    assert left(tmp_path / "out") == ["a"]
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------------------
+
+STORING = """
+import sys
+from pathlib import Path
+from dsplatform.bootstrap import bootstrap
+from dsplatform.core.settings import Settings
+with bootstrap(Settings.from_env({"DSPLATFORM_HOME": sys.argv[2]}), sys.argv[1]) as platform:
+    reference = platform.files.store_file(platform.actor(), Path(sys.argv[3]))
+    with platform.files.verified_chunks(reference.file_id) as chunks:
+        print(sum(map(len, chunks)))
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+def test_memory_does_not_grow_with_the_file(settings: Settings, database_url: str, tmp_path: Path) -> None:
+    size = 300 * 1024 * 1024
+    with (tmp_path / "sparse").open("wb") as sparse:
+        sparse.truncate(size)
+    done = subprocess.run(
+        [sys.executable, "-c", STORING, database_url, str(settings.home), str(tmp_path / "sparse")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    read, peak_kib = map(int, done.stdout.split())
+    assert read == size
+    assert peak_kib < 256 * 1024
+
+
+def test_a_store_names_objects_by_hash_and_upload_and_never_by_the_users_name(platform: Platform) -> None:
+    system = platform.actor()
+    reference = platform.files.store_file(system, BytesIO(b"x"), name="../../etc/passwd")
+    (key,) = make.objects(platform)
+    assert key.startswith(f"{reference.content_hash[:2]}/{reference.content_hash}.")
