@@ -80,7 +80,7 @@ class Datasets(SqlRepository[Dataset]):
             _SUMMARY + "AND d.slug > :after "
             "AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern) "
             "AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label))) "
-            "ORDER BY d.slug LIMIT :limit",
+            "ORDER BY d.slug LIMIT :limit",  # noqa: S608 - both parts are constants
             after=after,
             pattern=None if search is None else f"%{_escaped(search)}%",
             label=label,

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dsplatform.bootstrap import Platform
-from dsplatform.cli.up import drop_samples, outcome_table
+from dsplatform.cli.up import drop_samples, outcome_table, up
 from dsplatform.core.settings import Settings
 from dsplatform.ingestion.model import InboxEntry
 
@@ -89,18 +89,25 @@ def environment(home: Path) -> dict[str, str]:
 UP = [sys.executable, "-m", "dsplatform", "up", "--no-dagster"]
 
 
-def test_up_takes_what_lies_in_the_drop_folder_and_exits_when_idle(tmp_path: Path) -> None:
-    (tmp_path / "drop" / "sales").mkdir(parents=True)
-    (tmp_path / "drop" / "sales" / "orders.csv").write_text("id,total\n1,2\n")
-    outputs = []
-    for _ in range(2):
-        done = subprocess.run([*UP, "--exit-when-idle"], env=environment(tmp_path), capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
-        assert re.search(r"sales/orders.csv │ sales +│ +1 │ +1 │ +2 │ stored", done.stdout)
-        assert re.search(r"API +http://127.0.0.1:\d+/docs", done.stdout)
-    assert "Continuing with the data" not in outputs[0]
-    assert "Continuing with the data" in outputs[1]
+def test_up_takes_what_lies_in_the_drop_folder_and_exits_when_idle(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("dsplatform.cli.up.shipped", lambda _: samples)
+    before = signal.getsignal(signal.SIGTERM)
+    up(demo=True, exit_when_idle=True, no_dagster=True)
+    first = capsys.readouterr().out
+    up(demo=True, exit_when_idle=True, no_dagster=True)
+    second = capsys.readouterr().out
+    for output in (first, second):
+        assert re.search(r"sales/orders.csv +│ sales +│ +1 │ +1 │ +2 │ (stored|duplicate)", output)
+        assert re.search(r"staff/empty.csv +│ staff +│ +│ +│ +│ refused: it is empty", output)
+        assert re.search(r"API +http://127.0.0.1:\d+/docs", output)
+    assert "Dropped 3 sample files" in first
+    assert "Continuing with the data" not in first
+    assert "Continuing with the data" in second
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])

@@ -24,7 +24,7 @@ from dsplatform.files.model import FileDamaged
 from dsplatform.files.upload import StagedUpload
 from dsplatform.versioning import service as service_module
 from dsplatform.versioning.model import EmptyVersion, HeadMoved, VersionMissing
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.repository import Pointers, Versions
 from dsplatform.versioning.service import VersionService
 from dsplatform_tests import make
 from dsplatform_tests.strategies import component_names, small_contents
@@ -498,10 +498,10 @@ def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, da
         make.assert_sound(platform)
 
 
-def _two_meet_at_the_head(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+def _two_meet(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> tuple[list[Committed | DsplatformError], bool, DatasetRef]:
-    """One commit stops after it has compared the head; another one runs meanwhile, as far as it is let. Deterministic.
+    """One commit stops behind its first call of the method; another one runs meanwhile, as far as it is let. Deterministic.
 
     Answers the two outcomes, whether the second one had to wait, and the dataset.
     """
@@ -509,7 +509,7 @@ def _two_meet_at_the_head(
     make.commit(platform, dataset, {"base": b"0"})
     second: list[Future[Committed | DsplatformError]] = []
     waited: list[bool] = []
-    real = StagedUpload.record
+    real = getattr(owner, method)
 
     def commit(name: str) -> Committed | DsplatformError:
         try:
@@ -519,13 +519,14 @@ def _two_meet_at_the_head(
 
     with ThreadPoolExecutor(1) as pool:
 
-        def record(self: StagedUpload, tx: Transaction, hashes: Any) -> Any:
-            if not second:  # we are the first, behind the comparison
+        def stopping(*args: Any) -> Any:
+            answer = real(*args)
+            if not second:
                 second.append(pool.submit(commit, "second"))
                 waited.append(make.until_blocked(platform.db, or_done=second[0].done))
-            return real(self, tx, hashes)
+            return answer
 
-        monkeypatch.setattr(StagedUpload, "record", record)
+        monkeypatch.setattr(owner, method, stopping)
         first = commit("first")
         return [first, second[0].result(make.PATIENCE)], waited[0], dataset
 
@@ -538,26 +539,21 @@ def _all_kept(platform: Platform, outcomes: list[Committed | DsplatformError], d
     )
 
 
-def test_a_commit_that_comes_between_waits_and_is_worked_out_again(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes, waited, dataset = _two_meet_at_the_head(platform, monkeypatch)
+@pytest.mark.parametrize("point", [(StagedUpload, "record"), (Versions, "add"), (Pointers, "move")], ids=["recorded", "added", "moved"])
+def test_a_commit_that_comes_between_waits_and_is_worked_out_again(
+    point: tuple[type, str], platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes, waited, dataset = _two_meet(platform, monkeypatch, *point)
     assert waited
     assert _all_kept(platform, outcomes, dataset)
     make.assert_sound(platform)
 
 
 def test_the_claim_fails_without_the_lock(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both then take the same number, and one of them is refused for no fault of its own."""
     monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
-    outcomes, waited, dataset = _two_meet_at_the_head(platform, monkeypatch)
-    assert not waited
+    outcomes, _, dataset = _two_meet(platform, monkeypatch, Versions, "add")
     assert not _all_kept(platform, outcomes, dataset)
-
-
-def test_without_the_lock_the_compare_and_swap_still_loses_nothing_that_was_acknowledged(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
-    outcomes, _, dataset = _two_meet_at_the_head(platform, monkeypatch)
-    assert _acknowledged_are_kept(platform, outcomes, dataset)
 
 
 def _acknowledged_are_kept(platform: Platform, outcomes: list[Committed | DsplatformError], dataset: DatasetRef) -> bool:
@@ -565,19 +561,24 @@ def _acknowledged_are_kept(platform: Platform, outcomes: list[Committed | Dsplat
     return all(outcome.version_number in reachable for outcome in outcomes if isinstance(outcome, Committed))
 
 
+def test_without_the_lock_the_compare_and_swap_still_keeps_what_was_acknowledged(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
+    outcomes, waited, dataset = _two_meet(platform, monkeypatch, StagedUpload, "record")
+    assert not waited
+    assert _acknowledged_are_kept(platform, outcomes, dataset)
+
+
 def test_that_claim_fails_with_a_blind_update(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(self: Pointers, dataset_id: int, branch: str, seen: int, to: int) -> bool:
-        self._tx.execute("UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :id AND pointer_name = :name", to=to, id=dataset_id, name=branch)  # fmt: skip
-        return True
+    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
+        sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
+        return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
 
-    def distinct_numbers(sql: str) -> str:
-        return sql.replace("coalesce(max(version_number), 0) + 1", "coalesce(max(version_number), 0) + 1 + (random() * 100000)::int")
-
-    real = Transaction.row
-    monkeypatch.setattr(Transaction, "row", lambda self, sql, **params: real(self, distinct_numbers(sql), **params))
     monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
     monkeypatch.setattr(Pointers, "move", blind)
-    outcomes, _, dataset = _two_meet_at_the_head(platform, monkeypatch)
+    outcomes, waited, dataset = _two_meet(platform, monkeypatch, StagedUpload, "record")
+    assert not waited
     assert all(isinstance(outcome, Committed) for outcome in outcomes)
     assert not _acknowledged_are_kept(platform, outcomes, dataset)
 
