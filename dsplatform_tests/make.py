@@ -117,7 +117,8 @@ def unaccounted_objects(platform: Platform) -> set[str]:
     """I3: objects that not exactly one of file, upload intent and tombstone names."""
     named = column(
         platform.db,
-        "SELECT file_path FROM files UNION ALL SELECT unnest(storage_keys) FROM upload_intents UNION ALL SELECT storage_key FROM tombstones",
+        "SELECT file_path FROM files UNION ALL SELECT unnest(storage_keys) FROM upload_intents "
+        "UNION ALL SELECT storage_key FROM tombstones",
     )
     return {key for key in objects(platform) if named.count(key) != 1}
 

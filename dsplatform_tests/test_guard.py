@@ -57,7 +57,7 @@ def test_a_server_with_a_user_is_left_alone(home: Path, monkeypatch: pytest.Monk
         if len(looks) == 3:
             os.close(user)
 
-    monkeypatch.setattr(guard.time, "sleep", sleep)
+    monkeypatch.setattr("dsplatform.guard.time.sleep", sleep)
     guard.guard_database(home, alone(home), STOP, None)
     assert looks == [True, True, True]
 

@@ -1,4 +1,3 @@
-
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory

@@ -28,6 +28,7 @@ PAUSE_SECONDS = 0.5
 COLORS = {"api": "cyan", "code": "magenta", "webserver": "blue", "daemon": "green"}
 SHOWN = 20
 CAPTURES = 100
+ENTRIES = 10_000
 
 
 def up(
@@ -104,7 +105,7 @@ class _Session:
         if demo:
             self._dropped = drop_samples(self._platform, shipped("samples"), self._settings.drop_dir)
             if self._dropped:
-                self._console.print(f"Dropped {len(self._dropped)} sample files into {self._settings.drop_dir}.", highlight=False)
+                self._console.print(f"Dropped {len(self._dropped)} sample file(s) into {self._settings.drop_dir}.", highlight=False)
 
     def until_idle(self) -> None:
         """Shows the progress until everything in the drop folder has its outcome and nothing is in work."""
@@ -148,7 +149,7 @@ class _Session:
         time.sleep(PAUSE_SECONDS)
 
     def _new_entries(self) -> Sequence["InboxEntry"]:
-        return [entry for entry in self._platform.ingestion.outcomes(limit=10_000) if entry.id >= self._first_new]
+        return [entry for entry in self._platform.ingestion.outcomes(limit=ENTRIES) if entry.id >= self._first_new]
 
     def _is_idle(self) -> bool:
         found = self._platform.ingestion.discover()
@@ -158,8 +159,10 @@ class _Session:
 
 
 def drop_samples(platform: "Platform", samples: Path, drop: Path) -> list[str]:
-    """Copies `samples/<dataset>/<file>` of the datasets that do not exist yet, as a sender should: aside, renamed, marked done."""
+    """Copies `samples/<dataset>/<file>`, as a sender should: aside, renamed, marked done. Not those of a dataset that exists, nor those
+    that were refused before."""
     actor = platform.actor()
+    seen = {entry.source_path for entry in platform.ingestion.outcomes(limit=ENTRIES)}
     dropped = []
     for folder in sorted(path for path in samples.iterdir() if path.is_dir()):
         with contextlib.suppress(NotFound):
@@ -167,7 +170,7 @@ def drop_samples(platform: "Platform", samples: Path, drop: Path) -> list[str]:
             continue
         target = drop / folder.name
         target.mkdir(parents=True, exist_ok=True)
-        for sample in sorted(path for path in folder.iterdir() if path.is_file()):
+        for sample in sorted(path for path in folder.iterdir() if path.is_file() and f"{folder.name}/{path.name}" not in seen):
             part = target / f"{sample.name}.part"
             shutil.copyfile(sample, part)
             part.rename(target / sample.name)

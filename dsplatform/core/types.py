@@ -54,6 +54,8 @@ def content_hash(value: str) -> ContentHash:
 
 def _hidden_character(text: str) -> str | None:
     """The first character that a person can't see or that reorders what she sees, as U+XXXX."""
+    if text.isascii() and text.isprintable():
+        return None
     for char in text:
         if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in _BIDI:
             return f"U+{ord(char):04X}"

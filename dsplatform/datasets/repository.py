@@ -77,10 +77,10 @@ class Datasets(SqlRepository[Dataset]):
     def page(self, *, search: str | None, label: str | None, after: str, limit: int) -> Sequence[DatasetSummary]:
         """Summaries in slug order, those after the slug `after`. `search` looks into names and descriptions."""
         rows = self.tx.rows(
-            _SUMMARY + "AND d.slug > :after "
+            _SUMMARY + "AND d.slug > :after "  # noqa: S608 - both parts are constants
             "AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern) "
             "AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label))) "
-            "ORDER BY d.slug LIMIT :limit",  # noqa: S608 - both parts are constants
+            "ORDER BY d.slug LIMIT :limit",
             after=after,
             pattern=None if search is None else f"%{_escaped(search)}%",
             label=label,

@@ -81,20 +81,22 @@ def storage_key(content_hash: ContentHash, upload_id: UUID) -> str:
     return f"{content_hash[:2]}/{content_hash}.{upload_id.hex}"
 
 
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PAR1", "parquet"),
-    (0, b"PARE", "parquet"),
-    (0, b"ARROW1", "arrow"),
-    (0, b"FEA1", "feather"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
-    (0, b"\x1f\x8b", "gzip"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd"),
-    (0, b"BZh", "bzip2"),
-    (0, b"\xfd7zXZ\x00", "xz"),
-    (0, b"SQLite format 3\x00", "sqlite"),
-    (0, b"%PDF-", "pdf"),
-    (0, b"\x89PNG\r\n\x1a\n", "binary"),
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PAR1", "parquet"),
+    (b"PARE", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"FEA1", "feather"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"SQLite format 3\x00", "sqlite"),
+    (b"%PDF-", "pdf"),
+    (b"\x89PNG\r\n\x1a\n", "binary"),
 )
+
+_FIRST_BYTES = frozenset(magic[0] for magic, _ in _MAGIC)
 
 COMPRESSIONS = frozenset({"gzip", "zstd", "bzip2", "xz"})
 
@@ -124,9 +126,10 @@ def sniff(head: bytes) -> str:
     """The kind of content that its first bytes show. Names play no part: the same bytes are the same kind under any name."""
     if not head:
         return "empty"
-    for offset, magic, kind in _MAGIC:
-        if head.startswith(magic, offset):
-            return kind
+    if head[0] in _FIRST_BYTES:
+        for magic, kind in _MAGIC:
+            if head.startswith(magic):
+                return kind
     if head.startswith(b"PK\x03\x04"):
         return _sniff_zip(head)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):

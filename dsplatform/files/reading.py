@@ -4,9 +4,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -51,16 +50,20 @@ def take(source: Path | BinaryIO, spool: Spool, small: int, alive: Callable[[int
     """
     if not isinstance(source, Path):
         return _take_stream(source, spool, small, alive)
-    with _source_errors():
+    try:
         # O_NONBLOCK: opening a FIFO without a writer would wait for ever; regular files ignore it.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as err:
+        raise _refusal(err) from err
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise SourceRefused(f"it is {_kind(before.st_mode)}, not a regular file")
         if before.st_size <= small:
-            with _source_errors():
+            try:
                 taken = _in_memory(os.read(descriptor, before.st_size + 1))
+            except OSError as err:
+                raise _refusal(err) from err
             alive(taken.size)
         else:
             with open(descriptor, "rb", buffering=0, closefd=False) as reader:
@@ -137,24 +140,20 @@ def _read(reader: BinaryIO, size: int) -> bytes:
     try:
         return reader.read(size)
     except OSError as err:
-        raise SourceRefused(f"it cannot be read: {err.strerror or err}", may_retry=True) from err
+        raise _refusal(err) from err
 
 
-@contextmanager
-def _source_errors() -> Iterator[None]:
-    """Failures to open or read a source, in words."""
-    try:
-        yield
-    except PermissionError as err:
-        raise SourceRefused("there is no permission to read it: make it readable for the platform's user") from err
-    except FileNotFoundError as err:
-        raise SourceRefused("it is gone") from err
-    except OSError as err:
-        if err.errno == errno.ELOOP:
-            raise SourceRefused("it is a link; links are not followed: put the file itself there") from err
-        if err.errno == errno.ENXIO:
-            raise SourceRefused("it is a socket or a device, not a regular file") from err
-        raise SourceRefused(f"it cannot be read: {err.strerror}", may_retry=True) from err
+def _refusal(err: OSError) -> SourceRefused:
+    """A failure to open or read a source, in words."""
+    if isinstance(err, PermissionError):
+        return SourceRefused("there is no permission to read it: make it readable for the platform's user")
+    if isinstance(err, FileNotFoundError):
+        return SourceRefused("it is gone")
+    if err.errno == errno.ELOOP:
+        return SourceRefused("it is a link; links are not followed: put the file itself there")
+    if err.errno == errno.ENXIO:
+        return SourceRefused("it is a socket or a device, not a regular file")
+    return SourceRefused(f"it cannot be read: {err.strerror or err}", may_retry=True)
 
 
 def _kind(mode: int) -> str:

@@ -96,7 +96,7 @@ class StagedUpload:
         return answers
 
     def _add_window(self, sources: Sequence[Source]) -> list[Content | Refused]:
-        results = self._each(sources, self._take, few=1)
+        results = self._take_all(sources)
         fresh: list[_Held] = []
         for source, result in zip(sources, results, strict=True):
             if isinstance(result, Taken) and result.content_hash not in self._held:
@@ -113,6 +113,14 @@ class StagedUpload:
             answers.append(Content(result.content_hash, result.size, result.file_type, is_new=result.content_hash in new))
             new.discard(result.content_hash)  # the second source with these bytes is a duplicate of the first
         return answers
+
+    def _take_all(self, sources: Sequence[Source]) -> list[Taken | Refused]:
+        """Large sources in the pool's threads, small ones here: hashing them in threads costs more than it saves."""
+        large = [at for at, source in enumerate(sources) if _held_bytes(source) > SMALL_BYTES]
+        if len(large) <= 1:
+            return [self._take(source) for source in sources]
+        running = {at: self._pool.submit(self._take, sources[at]) for at in large}
+        return [running[at].result() if at in running else self._take(source) for at, source in enumerate(sources)]
 
     def _take(self, source: Source) -> Taken | Refused:
         try:
@@ -181,13 +189,12 @@ class StagedUpload:
             self._storage.place(taken.spooled, held.key)
             taken.spooled = None
 
-    def _each(self, items: Sequence[A], work: Callable[[A], B], *, few: int = SLICE) -> list[B]:
-        """Runs `work` on each item: in this thread for up to `few` of them, else in the pool's, a slice at a time, because handing
-        a tiny file to another thread costs more than the file."""
-        if len(items) <= few:
+    def _each(self, items: Sequence[A], work: Callable[[A], B]) -> list[B]:
+        """Runs `work` on each item: a few in this thread, many in the pool's, a slice at a time, because handing one tiny file to
+        another thread costs more than the file."""
+        if len(items) <= SLICE:
             return [work(item) for item in items]
-        width = SLICE if len(items) > SLICE else 1
-        slices = [items[start : start + width] for start in range(0, len(items), width)]
+        slices = [items[start : start + SLICE] for start in range(0, len(items), SLICE)]
         return [answer for part in self._pool.map(lambda part: [work(item) for item in part], slices) for answer in part]
 
     # --- the intent ------------------------------------------------------------------------------------------------------------
@@ -303,21 +310,24 @@ def _row(held: _Held) -> dict[str, object]:
     }
 
 
-def _windows(sources: Sequence[Source]) -> Iterator[list[Source]]:
+def _held_bytes(source: Source) -> int:
+    """How much memory a source takes while its window is held; more than `SMALL_BYTES` stands for one that is spooled."""
+    if not isinstance(source, Path):
+        return SMALL_BYTES + 1
+    try:
+        return min(os.stat(source, follow_symlinks=False).st_size, SMALL_BYTES + 1)
+    except OSError:
+        return 0  # taking it will say what is wrong
+
+
+def _windows(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
     """Runs of sources whose small files fit into memory together; each run keeps the given order."""
-    window: list[Source] = []
-    held = 0
-    for source in sources:
-        size = SMALL_BYTES
-        if isinstance(source, Path):
-            try:
-                size = min(SMALL_BYTES, os.stat(source, follow_symlinks=False).st_size)
-            except OSError:
-                size = 0
-        if window and held + size > WINDOW_BYTES:
-            yield window
-            window, held = [], 0
-        window.append(source)
+    start = held = 0
+    for at, source in enumerate(sources):
+        size = _held_bytes(source)
+        if at > start and held + size > WINDOW_BYTES:
+            yield sources[start:at]
+            start, held = at, 0
         held += size
-    if window:
-        yield window
+    if start < len(sources):
+        yield sources[start:]

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,11 +33,25 @@ class _Item:
     place: Place
     inbox_id: int | None = None
 
-    def outcome(self, state: InboxState, **more: object) -> Outcome:
+    def outcome(self, state: InboxState, reason: str) -> Outcome:
+        """Without a version, for that reason."""
         place = self.place
-        return replace(
-            Outcome(self.path, state, place.dataset, place.branch, place.component, inbox_id=self.inbox_id),
-            **more,  # type: ignore[arg-type]  # the callers name fields of Outcome
+        return Outcome(self.path, state, place.dataset, place.branch, place.component, reason=reason, inbox_id=self.inbox_id)
+
+    def decided(self, content: Content, committed: Committed) -> Outcome:
+        """With the version that holds it."""
+        return Outcome(
+            self.path,
+            InboxState.ACCEPTED if committed.created else InboxState.DUPLICATE,
+            committed.dataset.slug,
+            committed.branch,
+            self.place.component,
+            content.file_size,
+            content.content_hash,
+            stored=content.is_new,
+            version_id=committed.version_id,
+            version_number=committed.version_number,
+            inbox_id=self.inbox_id,
         )
 
 
@@ -207,20 +221,20 @@ class IngestionService:
         """Stores the files behind one durability barrier and commits one version per dataset and branch."""
         started = time.monotonic()
         report = IngestReport()
-        report.postponed += [item.outcome(InboxState.SEEN, reason=CHANGED) for item in items if not stands_still(item)]
+        report.postponed += [item.outcome(InboxState.SEEN, CHANGED) for item in items if not stands_still(item)]
         gone = {outcome.path for outcome in report.postponed}
         items = [item for item in items if item.path not in gone]
         with self._files.upload() as upload:
             taken: list[tuple[_Item, Content]] = []
             for item, answer in zip(items, upload.add([item.file for item in items]), strict=True):
                 if isinstance(answer, Refused) and answer.may_retry:
-                    report.postponed.append(item.outcome(InboxState.SEEN, reason=answer.reason))
+                    report.postponed.append(item.outcome(InboxState.SEEN, answer.reason))
                 elif isinstance(answer, Refused):
-                    report.outcomes.append(item.outcome(InboxState.REJECTED, reason=answer.reason))
+                    report.outcomes.append(item.outcome(InboxState.REJECTED, answer.reason))
                 elif answer.file_size == 0:
-                    report.outcomes.append(item.outcome(InboxState.REJECTED, reason=EMPTY))
+                    report.outcomes.append(item.outcome(InboxState.REJECTED, EMPTY))
                 elif not stands_still(item):
-                    report.postponed.append(item.outcome(InboxState.SEEN, reason=CHANGED))
+                    report.postponed.append(item.outcome(InboxState.SEEN, CHANGED))
                 else:
                     taken.append((item, answer))
             if mode is CommitMode.REPLACE and len(taken) < len(items):
@@ -249,14 +263,14 @@ class IngestionService:
             try:
                 dataset = self._dataset(actor, place.dataset)
             except (Invalid, Denied, NotFound, Conflict) as err:
-                report.outcomes += [item.outcome(InboxState.REJECTED, reason=str(err)) for item, _ in group]
+                report.outcomes += [item.outcome(InboxState.REJECTED, str(err)) for item, _ in group]
                 continue
             changes.append(VersionChange(actor, dataset, put, branch=place.branch, message=text, mode=mode))
             groups.append(group)
         decided: dict[int, list[Outcome]] = {}
 
         def record(tx: Transaction, index: int, committed: Committed) -> None:
-            decided[index] = [_decided(item, content, committed) for item, content in groups[index]]
+            decided[index] = [item.decided(content, committed) for item, content in groups[index]]
             within(tx, decided[index])
 
         for index, answer in enumerate(self._versions.publish(upload, changes, record)):
@@ -266,7 +280,7 @@ class IngestionService:
             elif isinstance(answer, Unavailable):
                 raise answer
             else:
-                report.outcomes += [item.outcome(InboxState.REJECTED, reason=str(answer)) for item, _ in groups[index]]
+                report.outcomes += [item.outcome(InboxState.REJECTED, str(answer)) for item, _ in groups[index]]
 
     def _dataset(self, actor: Actor, name: str) -> DatasetRef:
         """The dataset that the name means to the actor, made where it is missing; checked before any byte is named."""
@@ -336,18 +350,6 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def _decided(item: _Item, content: Content, committed: Committed) -> Outcome:
-    return item.outcome(
-        InboxState.ACCEPTED if committed.created else InboxState.DUPLICATE,
-        size=content.file_size,
-        content_hash=content.content_hash,
-        stored=content.is_new,
-        version_id=committed.version_id,
-        version_number=committed.version_number,
-        dataset=committed.dataset.slug,
-    )
-
-
 def _groups(taken: Iterable[tuple[_Item, Content]], report: IngestReport) -> Iterator[list[tuple[_Item, Content]]]:
     """One group per dataset and branch. Two files that mean the same component make two groups, the later after the earlier."""
     open_groups: dict[tuple[str, PointerName], dict[FilePath, tuple[_Item, Content]]] = {}
@@ -358,7 +360,7 @@ def _groups(taken: Iterable[tuple[_Item, Content]], report: IngestReport) -> Ite
         twin = group.get(place.component)
         if twin is not None and twin[0].file.name != item.file.name:
             reason = f"its name equals that of {twin[0].path!r} in Unicode's normal form NFC: rename one of them"
-            report.outcomes.append(item.outcome(InboxState.REJECTED, reason=reason))
+            report.outcomes.append(item.outcome(InboxState.REJECTED, reason))
             continue
         if twin is not None:
             full.append(list(group.values()))

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
+from dsplatform.core import database as database_module
 from dsplatform.core.database import ConstraintViolated, Database, SerializationFailed, SqlRepository, Transaction
 from dsplatform.core.domain import DomainEvent
 from dsplatform.core.errors import Conflict, Invalid, NotFound, Unavailable
@@ -77,11 +80,37 @@ def test_questions_answer_in_rows_one_row_and_one_value(noting: Database) -> Non
         note(tx, "a")
         note(tx, "b")
         assert [row["note"] for row in tx.rows("SELECT note FROM notes ORDER BY note")] == ["a", "b"]
-        assert tx.row("SELECT note FROM notes WHERE note = :n", n="a") == {"note": "a"}
+        assert dict(tx.row("SELECT note FROM notes WHERE note = :n", n="a") or {}) == {"note": "a"}
         assert tx.row("SELECT note FROM notes WHERE note = :n", n="c") is None
         assert tx.scalar("SELECT count(*) FROM notes") == 2
         assert tx.scalar("SELECT note FROM notes WHERE note = :n", n="c") is None
         assert tx.execute("DELETE FROM notes") == 2
+
+
+strings = (
+    st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\x00")) | st.sampled_from(['"', "\\", "NULL", "", "{}", ",", " "])
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(strings), numbers=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)))
+def test_lists_reach_the_server_as_they_are(texts: list[str | None], numbers: list[int | None], db: Database) -> None:
+    with db.reading() as tx:
+        row = tx.row("SELECT CAST(:texts AS text[]) AS texts, CAST(:numbers AS bigint[]) AS numbers", texts=texts, numbers=numbers)
+    assert row is not None
+    assert (row["texts"], row["numbers"]) == (texts, numbers)
+
+
+def test_what_is_read_is_what_is_committed_at_that_moment(noting: Database) -> None:
+    with noting.reading() as tx:
+        assert tx.scalar("SELECT count(*) FROM notes") == 0
+        with noting.transaction() as other:
+            note(other, "a")
+            assert tx.scalar("SELECT count(*) FROM notes") == 0
+        assert tx.scalar("SELECT count(*) FROM notes") == 1
+    with noting.transaction() as tx:
+        note(tx, "b")  # a connection that was read with begins transactions again
+        assert notes(noting) == ["a"]
 
 
 def test_what_fails_inside_a_savepoint_is_undone_alone(noting: Database) -> None:
@@ -155,7 +184,7 @@ def test_a_value_that_the_database_cannot_hold_is_invalid(db: Database, sql: str
 def test_a_database_without_tables_says_how_to_set_it_up(empty_database_url: str) -> None:
     with (
         Database(empty_database_url) as empty,
-        pytest.raises(Unavailable, match='"files" does not exist: .*run `dsplatform db upgrade`'),
+        pytest.raises(Unavailable, match=r'"files" does not exist: .*run `dsplatform db upgrade`'),
         empty.transaction() as tx,
     ):
         tx.rows("SELECT * FROM files")
@@ -197,9 +226,21 @@ def test_a_connection_that_is_lost_under_a_transaction_is_unavailable_and_nothin
     assert notes(noting) == []
 
 
-def test_a_connection_that_was_lost_while_idle_is_replaced_unnoticed(noting: Database, database_url: str) -> None:
+def test_a_connection_that_was_lost_while_idle_is_replaced_unnoticed(
+    noting: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SECONDS", -1)
+    assert notes(noting) == []
+    assert notes(noting) == []  # asked, and alive
+    _terminate_the_others(database_url)
+    assert notes(noting) == []
+
+
+def test_a_connection_that_was_lost_a_moment_ago_is_unavailable_once(noting: Database, database_url: str) -> None:
     assert notes(noting) == []
     _terminate_the_others(database_url)
+    with pytest.raises(Unavailable, match="the database does not answer"), noting.reading() as tx:
+        tx.scalar("SELECT 1")
     assert notes(noting) == []
 
 

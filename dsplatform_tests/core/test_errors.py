@@ -17,7 +17,7 @@ def test_no_two_kinds_share_a_code() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
 
 
-@pytest.mark.parametrize("error", sorted(_descendants(DsplatformError), key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("error", sorted(_descendants(DsplatformError), key=str), ids=str)
 def test_every_error_is_of_exactly_one_kind(error: type[DsplatformError]) -> None:
     kinds = [kind for kind in KINDS if issubclass(error, kind)]
     assert len(kinds) == 1 or error.code in INTERNAL

@@ -52,7 +52,7 @@ def test_every_setting_that_can_be_wrong_is_among_the_wrong_ones() -> None:
 
 def test_an_unknown_variable_of_ours_is_refused_with_the_ones_there_are() -> None:
     with pytest.raises(
-        WrongSetting, match="DSPLATFORM_POOLSIZE is not a setting; the settings are DSPLATFORM_HOME, .*DSPLATFORM_POOL_SIZE"
+        WrongSetting, match=r"DSPLATFORM_POOLSIZE is not a setting; the settings are DSPLATFORM_HOME, .*DSPLATFORM_POOL_SIZE"
     ):
         _of(POOLSIZE="5")
 

@@ -17,7 +17,9 @@ def definitions() -> dg.Definitions:
 
 def test_definitions_load_without_any_environment() -> None:
     code = "import dagster as dg; from dsplatform.definitions import defs; dg.Definitions.validate_loadable(defs())"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -31,7 +31,9 @@ def instance(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def job(platform: Platform, name: str) -> dg.JobDefinition:
     """A job of the code location, on the test's platform."""
-    return dg.Definitions.merge(dg.Definitions(resources={"platform": OpenedPlatform(platform)}), _without_resources()).resolve_job_def(name)
+    return dg.Definitions.merge(dg.Definitions(resources={"platform": OpenedPlatform(platform)}), _without_resources()).resolve_job_def(
+        name
+    )
 
 
 def _without_resources() -> dg.Definitions:
@@ -53,7 +55,9 @@ def drop(platform: Platform, path: str, content: str = "id,name\n01,ann\n") -> N
 
 
 def materialization(instance: dg.DagsterInstance, asset: str, partition: str) -> dict[str, object]:
-    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1).records
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1
+    ).records
     event = records[0].asset_materialization
     assert event is not None
     return {key: value.value for key, value in event.metadata.items()}
@@ -183,7 +187,9 @@ def test_a_sensor_waits_while_a_run_is_queued_or_at_work(platform: Platform, ins
     assert "at work or waits" in str(answer.skip_reason)
 
 
-def test_what_was_ingested_without_schema_is_captured_by_the_next_run(platform: Platform, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_what_was_ingested_without_schema_is_captured_by_the_next_run(
+    platform: Platform, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     from dsplatform.defs.sensors import pending_captures
 
     (tmp_path / "a.csv").write_text("id\n1\n")

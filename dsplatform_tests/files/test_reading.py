@@ -2,16 +2,17 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable
-from io import BytesIO, RawIOBase
+from io import BytesIO, FileIO, RawIOBase
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsplatform.core.errors import Unavailable
+from dsplatform.files import reading
 from dsplatform.files.model import HEAD_BYTES
 from dsplatform.files.reading import CHUNK_BYTES, SourceRefused, Taken, take
 
@@ -257,7 +258,7 @@ def test_a_spool_that_cannot_be_written_is_the_storages_failure(
     number: int, words: str, chunk: int, spools: Spools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = count(1)
-    real = __import__("dsplatform.files.reading", fromlist=["_write_all"])._write_all
+    real = reading._write_all
 
     def failing(target: BinaryIO, data: bytes) -> None:
         if next(calls) == chunk:
@@ -271,19 +272,10 @@ def test_a_spool_that_cannot_be_written_is_the_storages_failure(
 
 
 def test_a_spool_that_writes_a_few_bytes_at_a_time_is_complete(spools: Spools, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Narrow:
-        def __init__(self, target: BinaryIO) -> None:
-            self._target = target
+    class Narrow(FileIO):
+        def write(self, data: Any, /) -> int:
+            return super().write(data[:4097])
 
-        def __enter__(self) -> "Narrow":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._target.close()
-
-        def write(self, data: memoryview) -> int:
-            return self._target.write(data[:4097])
-
-    monkeypatch.setattr("dsplatform.files.reading.open", lambda path, mode, **kw: Narrow(open(path, mode, **kw)), raising=False)
+    monkeypatch.setattr("dsplatform.files.reading.open", lambda path, _mode, **_: Narrow(path, "x"), raising=False)
     data = bytes(range(256)) * 8192
     assert bytes_of(taken(BytesIO(data), spools)) == data

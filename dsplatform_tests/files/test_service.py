@@ -39,7 +39,7 @@ def test_the_same_bytes_come_back(data: bytes, from_path: bool, platform: Platfo
     assert make.content(platform, reference.file_id) == data
     with platform.files.open(reference.file_id) as reader:
         assert reader.read() == data
-    with platform.files.local_path(reference.file_id) as path:
+    with platform.files.local_paths([reference.file_id]) as (path,):
         assert path.read_bytes() == data
     file = platform.files.get_file(reference.file_id)
     assert (file.content_hash, file.file_size, file.state) == (reference.content_hash, len(data), "ok")
@@ -160,8 +160,17 @@ def test_a_reference_is_deleted_once(platform: Platform) -> None:
 
 
 def test_a_file_that_does_not_exist_is_named(platform: Platform) -> None:
+    there = make.stored(platform, b"x").file_id
     with pytest.raises(FileMissing, match="file 99 does not exist"):
         platform.files.get_file(FileId(99))
+    with pytest.raises(FileMissing, match="file 99 does not exist"), platform.files.local_paths([there, FileId(99)]):
+        raise AssertionError("never entered")
+
+
+def test_local_paths_come_in_the_order_they_were_asked_for(platform: Platform) -> None:
+    ids = [make.stored(platform, data).file_id for data in (b"1", b"2", b"3")]
+    with platform.files.local_paths([ids[2], ids[0], ids[2]]) as paths:
+        assert [path.read_bytes() for path in paths] == [b"3", b"1", b"3"]
 
 
 # --- damage ------------------------------------------------------------------------------------------------------------------------
@@ -176,15 +185,20 @@ def flip(path: Path, at: int) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
+def resize(path: Path, by: int) -> None:
+    path.chmod(0o644)
+    os.truncate(path, max(0, path.stat().st_size + by))
+
+
 Damage = Callable[[Path], None]
 DAMAGES: dict[str, Damage] = {
     "first bit": lambda path: flip(path, 0),
     "last bit": lambda path: flip(path, path.stat().st_size - 1),
-    "truncated": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size - 1))[0],
-    "truncated by a chunk": lambda path: (path.chmod(0o644), os.truncate(path, max(0, path.stat().st_size - CHUNK_BYTES)))[0],
-    "extended": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size + 1))[0],
-    "extended by a chunk": lambda path: (path.chmod(0o644), os.truncate(path, path.stat().st_size + CHUNK_BYTES))[0],
-    "emptied": lambda path: (path.chmod(0o644), os.truncate(path, 0))[0],
+    "truncated": lambda path: resize(path, -1),
+    "truncated by a chunk": lambda path: resize(path, -CHUNK_BYTES),
+    "extended": lambda path: resize(path, 1),
+    "extended by a chunk": lambda path: resize(path, CHUNK_BYTES),
+    "emptied": lambda path: resize(path, -path.stat().st_size),
 }
 
 
@@ -195,10 +209,10 @@ def test_damaged_bytes_are_never_given_out_in_full(size: int, damage: Damage, pl
     path = make.object_path(platform, reference.file_id)
     damage(path)
     given_out = 0
-    with pytest.raises(FileDamaged, match="its bytes have changed; upload the same content again to heal it"):  # noqa: PT012 - it fails midway
-        with platform.files.verified_chunks(reference.file_id) as chunks:
-            for chunk in chunks:
-                given_out += len(chunk)
+    failing = pytest.raises(FileDamaged, match="its bytes have changed; upload the same content again to heal it")
+    with failing, platform.files.verified_chunks(reference.file_id) as chunks:
+        for chunk in chunks:
+            given_out += len(chunk)
     assert given_out < max(path.stat().st_size, 1)
     (problem,) = [problem for problem in platform.files.verify(contents=True) if problem]
     assert problem.file_id == reference.file_id
@@ -215,7 +229,7 @@ def test_a_lost_object_is_damage_however_it_is_asked_for(platform: Platform) -> 
     make.object_path(platform, reference.file_id).unlink()
     with pytest.raises(FileDamaged, match="its bytes are missing"):
         platform.files.open(reference.file_id)
-    with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.local_path(reference.file_id):
+    with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.local_paths([reference.file_id]):
         raise AssertionError("never entered")
     with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.verified_chunks(reference.file_id):
         raise AssertionError("never entered")

@@ -1,6 +1,7 @@
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -82,7 +83,7 @@ def test_an_object_that_is_written_a_few_bytes_at_a_time_is_complete(storage: Lo
 
 def test_many_writers_share_a_folder_that_none_has_made(storage: LocalStorage) -> None:
     keys = [new_key() for _ in range(16)]
-    make.at_once(*[lambda key=key: storage.put(key, key.encode()) for key in keys])  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    make.at_once(*[lambda key=key: storage.put(key, key.encode()) for key in keys])
     assert [read(storage, key) for key in keys] == [key.encode() for key in keys]
 
 
@@ -256,6 +257,6 @@ def test_a_file_system_that_reports_a_write_error_fails_the_barrier(
 
 @pytest.mark.parametrize(("platform", "libc"), [("darwin", _Libc()), ("linux", object())])
 def test_a_system_without_syncfs_says_so(platform: str, libc: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(stores, "_libc", libc)
     assert not sync_file_system(tmp_path)
