@@ -21,9 +21,8 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.names or list(workloads.ALL)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    parts = [
-        f"# Benchmark results\n\nMade by `make bench` on {machine()}.\nSeconds vary with the machine; ratios are against the limit of the same round.\n"
-    ]
+    head = f"Made by `make bench` on {machine()}.\nSeconds vary with the machine; ratios are against the limit of the same round."
+    parts = ["# Benchmark results", "", head, ""]
     scratch = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         for name in names:

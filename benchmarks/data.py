@@ -27,7 +27,7 @@ HEADER = "id,day,customer,amount,state\n"
 
 
 def csv(path: Path, size: int) -> None:
-    """A CSV of about `size` bytes. Blocks of rows repeat with a different prefix, so that making it is quick and no two blocks are equal."""
+    """A CSV of about `size` bytes: blocks of rows that differ in a prefix, so that it is quickly made."""
     block = _rows(random.Random(1), 0, 100_000).encode()
     with path.open("wb") as file:
         file.write(HEADER.encode())

@@ -90,12 +90,12 @@ def w2(scratch: Path, rounds: int) -> str:
         sync()
         with _platform(scratch) as platform:
             clock = _DatabaseClock(platform)
-            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))  # noqa: B023
+            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
             databases.append(clock.seconds)
             barriers.append(clock.barrier)
             original = paths[5_000].read_text()
             paths[5_000].write_text(f"{original}one more line\n")
-            agains.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))  # noqa: B023
+            agains.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
             paths[5_000].write_text(original)
         sync()
         with _home(scratch) as (env, _):

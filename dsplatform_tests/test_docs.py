@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from dsplatform.cli.app import EXIT_CODES, app
 from dsplatform.core.settings import documentation
@@ -17,7 +17,8 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 def commands() -> list[str]:
     group = typer.main.get_command(app)
-    return [name for name, command in group.commands.items() if not command.hidden]  # type: ignore[attr-defined]
+    assert isinstance(group, TyperGroup)
+    return [name for name, command in group.commands.items() if not command.hidden]
 
 
 def test_the_first_screen_says_the_two_commands() -> None:
@@ -53,10 +54,10 @@ def test_the_readmes_shell_lines_name_real_commands_and_options() -> None:
     assert len(lines) >= 8
     for line in lines:
         words = line.partition("#")[0].split()
-        command: object = group
-        while isinstance(command, click.Group) or hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
-        options = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+        command = group
+        while isinstance(command, TyperGroup):
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
         for word in words:
             assert not word.startswith("-") or word in options, (line, word)
 

@@ -5,7 +5,6 @@ The URL comes from the caller (`dsplatform db upgrade`, the tests), else from DS
 
 import os
 
-import dsplatform.schemas.repository
 from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -15,6 +14,7 @@ import dsplatform.datasets.repository
 import dsplatform.files.repository
 import dsplatform.ingestion.repository
 import dsplatform.permissions.repository
+import dsplatform.schemas.repository
 import dsplatform.versioning.repository  # noqa: F401 - importing a repository declares its tables
 from dsplatform.core.database import metadata
 

@@ -81,6 +81,10 @@ class Transaction:
         """All rows of one question."""
         return self._run(sql, params).mappings().all()
 
+    def tuples(self, sql: str, **params: object) -> Sequence[tuple[Any, ...]]:
+        """All rows, in the order of the columns: for many rows, which cost less without names."""
+        return self._run(sql, params).tuples().all()
+
     def row(self, sql: str, **params: object) -> Row | None:
         """The only row, or None."""
         return self._run(sql, params).mappings().one_or_none()

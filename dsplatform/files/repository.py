@@ -1,6 +1,7 @@
 """Tables and statements of the content-addressed store."""
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from uuid import UUID
 
 from sqlalchemy import (
@@ -122,6 +123,13 @@ class Files:
         """The rows of those contents that are stored."""
         return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes))  # noqa: S608
 
+    def placed(self, hashes: Collection[ContentHash]) -> Mapping[ContentHash, tuple[FileId, str, str]]:
+        """(id, storage key, state) of those contents that are stored; made for many at once."""
+        rows = self._tx.tuples(
+            "SELECT content_hash, id, file_path, state FROM files WHERE content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes)
+        )
+        return {content_hash: (file_id, key, state) for content_hash, file_id, key, state in rows}
+
     def one(self, file_id: FileId) -> Row | None:
         """The file with its exact reference count."""
         return self._tx.row(
@@ -153,9 +161,9 @@ class Files:
 
         Inserted in hash order so that two batches with contents in common cannot deadlock.
         """
-        ordered = sorted(rows, key=lambda row: str(row["content_hash"]))
+        ordered = sorted(rows, key=itemgetter("content_hash"))
         names = ("content_hash", "file_size", "file_path", "file_type", "mime_type", "compression_type")
-        inserted = self._tx.rows(
+        inserted = self._tx.tuples(
             "INSERT INTO files (storage_type, content_hash, file_size, file_path, file_type, mime_type, compression_type) "
             "SELECT :storage_type, n.* FROM unnest(CAST(:content_hash AS text[]), CAST(:file_size AS bigint[]), "
             "CAST(:file_path AS text[]), CAST(:file_type AS text[]), CAST(:mime_type AS text[]), CAST(:compression_type AS text[])) n "
@@ -163,7 +171,7 @@ class Files:
             storage_type=storage_type,
             **{name: [row[name] for row in ordered] for name in names},
         )
-        return {ContentHash(row["content_hash"]): FileId(row["id"]) for row in inserted}
+        return dict(inserted)
 
     def heal(self, file_id: FileId, old_key: str, new_key: str, size: int) -> bool:
         """Points a damaged file at good bytes and gives the old object to the collector; False when somebody else did it first.

@@ -91,12 +91,12 @@ class StagedUpload:
     def add(self, sources: Sequence[Source]) -> Sequence[Content | Refused]:
         """Hashes every source and writes what the store lacks. One answer per source, in their order."""
         answers: list[Content | Refused] = []
-        for window in _windows(sources):
-            answers += self._add_window(window)
+        for window, large in _windows(sources):
+            answers += self._add_window(window, large)
         return answers
 
-    def _add_window(self, sources: Sequence[Source]) -> list[Content | Refused]:
-        results = self._take_all(sources)
+    def _add_window(self, sources: Sequence[Source], large: Sequence[int]) -> list[Content | Refused]:
+        results = self._take_all(sources, large)
         fresh: list[_Held] = []
         for source, result in zip(sources, results, strict=True):
             if isinstance(result, Taken) and result.content_hash not in self._held:
@@ -114,9 +114,8 @@ class StagedUpload:
             new.discard(result.content_hash)  # the second source with these bytes is a duplicate of the first
         return answers
 
-    def _take_all(self, sources: Sequence[Source]) -> list[Taken | Refused]:
+    def _take_all(self, sources: Sequence[Source], large: Sequence[int]) -> list[Taken | Refused]:
         """Large sources in the pool's threads, small ones here: hashing them in threads costs more than it saves."""
-        large = [at for at, source in enumerate(sources) if _held_bytes(source) > SMALL_BYTES]
         if len(large) <= 1:
             return [self._take(source) for source in sources]
         running = {at: self._pool.submit(self._take, sources[at]) for at in large}
@@ -139,14 +138,13 @@ class StagedUpload:
     def _settle(self, contents: Sequence[_Held]) -> None:
         """Looks each content up, and writes those that the store lacks or has lost."""
         with self._db.reading() as tx:
-            known = {row["content_hash"]: row for row in Files(tx).known([held.taken.content_hash for held in contents])}
-        hits = [held for held in contents if held.taken.content_hash in known]
-        sizes = self._each([known[held.taken.content_hash]["file_path"] for held in hits], self._storage.size)
+            placed = Files(tx).placed([held.taken.content_hash for held in contents])
+        hits = [held for held in contents if held.taken.content_hash in placed]
+        sizes = self._each([placed[held.taken.content_hash][1] for held in hits], self._storage.size)
         for held, size in zip(hits, sizes, strict=True):
-            row = known[held.taken.content_hash]
-            held.file_id = row["id"]
-            held.bad_key = None if size == held.taken.size and row["state"] == "ok" else row["file_path"]
-            if row["file_path"] == held.key:  # our own row: its commit arrived though its answer did not
+            held.file_id, key, state = placed[held.taken.content_hash]
+            held.bad_key = None if size == held.taken.size and state == "ok" else key
+            if key == held.key:  # our own row: its commit arrived though its answer did not
                 held.key = held.bad_key = None
         missing = [held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)]
         for held in missing:
@@ -320,14 +318,17 @@ def _held_bytes(source: Source) -> int:
         return 0  # taking it will say what is wrong
 
 
-def _windows(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
-    """Runs of sources whose small files fit into memory together; each run keeps the given order."""
+def _windows(sources: Sequence[Source]) -> Iterator[tuple[Sequence[Source], Sequence[int]]]:
+    """Runs of sources whose small files fit into memory together, in the given order, each with the places of its large ones."""
     start = held = 0
+    large: list[int] = []
     for at, source in enumerate(sources):
         size = _held_bytes(source)
         if at > start and held + size > WINDOW_BYTES:
-            yield sources[start:at]
-            start, held = at, 0
+            yield sources[start:at], large
+            start, held, large = at, 0, []
         held += size
+        if size > SMALL_BYTES:
+            large.append(at - start)
     if start < len(sources):
-        yield sources[start:]
+        yield sources[start:], large

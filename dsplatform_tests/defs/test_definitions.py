@@ -6,8 +6,8 @@ import sys
 import dagster as dg
 import pytest
 
-from dsplatform.defs.jobs import capture_schemas, ingest_files
 from dsplatform.definitions import defs
+from dsplatform.defs.jobs import capture_schemas, ingest_files
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import Invalid
 from dsplatform.core.paths import shipped
+from dsplatform.definitions import defs
 from dsplatform.defs.assets import IngestConfig
 from dsplatform.defs.inprocess import run_ingest
 from dsplatform.defs.resources import OpenedPlatform, PlatformFromEnvironment
-from dsplatform.definitions import defs
 
 EVENTS_AT_MOST = 50
 
@@ -135,7 +135,7 @@ def test_the_drift_check_can_be_asked_for_all_datasets(platform: Platform, insta
     result = schema_drift(platform=OpenedPlatform(platform))
     assert isinstance(result, dg.AssetCheckResult)
     assert result.passed is False
-    assert result.metadata["datasets_drifted"].value == 1  # type: ignore[union-attr, index]
+    assert result.metadata["datasets_drifted"].value == 1
 
 
 def test_a_run_of_a_thousand_files_has_few_events(platform: Platform, instance: dg.DagsterInstance) -> None:

@@ -30,7 +30,7 @@ class Up:
         self.process = process
         self.log = log
 
-    def wait(self, what: str, found: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def wait(self, what: str, found: Callable[[], Any]) -> Any:
         """What `found` answers, once it is something."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -46,14 +46,14 @@ class Up:
         assert match, self.log.read_text()
         return match[1]
 
-    def cli(self, *arguments: str) -> Any:  # noqa: ANN401
+    def cli(self, *arguments: str) -> Any:
         """The JSON that a command prints, beside the running platform."""
         done = subprocess.run(
             [sys.executable, "-m", "dsplatform", *arguments, "--json"], env=_env(self.home), capture_output=True, text=True, check=True
         )
         return json.loads(done.stdout)
 
-    def graphql(self, query: str) -> Any:  # noqa: ANN401
+    def graphql(self, query: str) -> Any:
         request = urllib.request.Request(
             f"{self.address('Dagster')}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
         )

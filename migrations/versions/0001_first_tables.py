@@ -349,8 +349,12 @@ FROM files f
 """
 
 SEED = (
-    "INSERT INTO roles (role_name, description) VALUES ('admin', 'may do everything'), "
-    "('editor', 'makes datasets, and works with those it has rights on'), ('viewer', 'reads what it has rights on')",
+    """
+INSERT INTO roles (role_name, description) VALUES
+    ('admin', 'may do everything'),
+    ('editor', 'makes datasets, and works with those it has rights on'),
+    ('viewer', 'reads what it has rights on')
+    """,
     "INSERT INTO users (username, role_id, is_service) SELECT 'system', id, true FROM roles WHERE role_name = 'editor'",
 )
 
