@@ -6,14 +6,17 @@ more take locks and say why.
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Generic, Self, TypeVar
 
+from psycopg import Connection as DriverConnection
+from psycopg import Cursor
 from psycopg import errors as pg
-from sqlalchemy import Connection, CursorResult, MetaData, RowMapping, TextClause, create_engine, event, exc, text
+from sqlalchemy import Connection, MetaData, create_engine, event, exc, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session, registry
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -23,7 +26,7 @@ from dsplatform.core.errors import Conflict, DsplatformError, Invalid, NotFound,
 
 T = TypeVar("T")
 AggregateT = TypeVar("AggregateT", bound=AggregateRoot)
-Row = RowMapping
+Row = Mapping[str, Any]
 
 metadata = MetaData(
     naming_convention={
@@ -60,6 +63,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._driver: DriverConnection[tuple[Any, ...]] = connection.connection.driver_connection  # type: ignore[assignment]
         self._session: Session | None = None
         self._watched: list[AggregateRoot] = []
         self._events: list[DomainEvent] = []
@@ -75,29 +79,36 @@ class Transaction:
 
     def execute(self, sql: str, **params: object) -> int:
         """Runs one statement; answers with the number of rows it touched."""
-        return int(self._run(sql, params).rowcount)
+        return self._run(sql, params).rowcount
 
     def rows(self, sql: str, **params: object) -> Sequence[Row]:
         """All rows of one question."""
-        return self._run(sql, params).mappings().all()
+        cursor = self._run(sql, params)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def tuples(self, sql: str, **params: object) -> Sequence[tuple[Any, ...]]:
         """All rows, in the order of the columns: for many rows, which cost less without names."""
-        return self._run(sql, params).tuples().all()
+        return self._run(sql, params).fetchall()
 
     def row(self, sql: str, **params: object) -> Row | None:
         """The only row, or None."""
-        return self._run(sql, params).mappings().one_or_none()
+        found = self.rows(sql, **params)
+        if len(found) > 1:
+            raise AssertionError(f"{len(found)} rows answer a question that has one answer at most")
+        return found[0] if found else None
 
     def scalar(self, sql: str, **params: object) -> Any:
         """The first column of the only row, or None."""
-        return self._run(sql, params).scalar_one_or_none()
+        found = self.row(sql, **params)
+        return None if found is None else next(iter(found.values()))
 
-    def _run(self, sql: str, params: Mapping[str, object]) -> CursorResult[Any]:
+    def _run(self, sql: str, params: Mapping[str, object]) -> Cursor[tuple[Any, ...]]:
+        """By the driver itself, on the connection of pool and session: half of what a small statement costs would be in between."""
         if self._session is not None:
             self._session.flush()
         bound = {name: _array(value) if isinstance(value, list) else value for name, value in params.items()}
-        return self._connection.execute(_text(sql), bound)
+        return self._driver.execute(_statement(sql), bound)
 
     def watch(self, aggregate: AggregateRoot) -> None:
         """The aggregate's events belong to this transaction."""
@@ -121,7 +132,7 @@ class Transaction:
                 yield
         except BaseException as err:
             del self._watched[watched:], self._events[events:]
-            if isinstance(err, exc.DBAPIError):
+            if isinstance(err, (pg.Error, exc.DBAPIError)):
                 raise _translated(err) from err
             raise
 
@@ -135,16 +146,23 @@ class Transaction:
 
 
 @cache
-def _text(sql: str) -> TextClause:
-    """Statements are parsed once per process; each is a constant of the code."""
-    return text(sql)
+def _statement(sql: str) -> str:
+    """`:name` as the driver writes it. Statements are constants of the code, so each is rewritten once per process."""
+    return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
 def _array(values: list[Any]) -> str:
-    """A list as PostgreSQL's array literal, five times quicker than the driver's own: for ten thousand rows that is a tenth of a second.
+    """A list as PostgreSQL's array literal, ten times quicker than the driver's own: for ten thousand rows that is a tenth of a second.
 
     https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT. The statement says the type: `CAST(:names AS text[])`.
     """
+    kinds = set(map(type, values))
+    if kinds <= {int}:
+        return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {str}:
+        joined = '","'.join(values)
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return '{"' + joined + '"}'
     return "{" + ",".join(map(_array_element, values)) + "}"
 
 
@@ -179,7 +197,7 @@ class Database:
         try:
             with self._reader.connect() as connection:
                 yield Transaction(connection)
-        except (exc.DBAPIError, exc.TimeoutError) as err:
+        except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
     @contextmanager
@@ -196,7 +214,7 @@ class Database:
                 if events and self._outbox:
                     self._outbox(tx, events)
             tx.committed = True
-        except (exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
+        except (pg.Error, exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
             raise _translated(err) from err
 
     def retrying(self, work: Callable[[Transaction], T], *, attempts: int = 10) -> T:
@@ -226,7 +244,7 @@ class Database:
                     if held:
                         connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
                         connection.commit()
-        except (exc.DBAPIError, exc.TimeoutError) as err:
+        except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
     def close(self) -> None:
@@ -258,12 +276,13 @@ def _asked_for(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy:
             raise exc.DisconnectionError from err
 
 
-def _translated(err: exc.DBAPIError | exc.TimeoutError | exc.PendingRollbackError) -> DsplatformError:
+def _translated(err: Exception) -> DsplatformError:
+    """A driver's or the ORM's error as ours; what is a bug of ours is raised as it is."""
     if isinstance(err, exc.TimeoutError):
         return Unavailable("all database connections are in use: raise DSPLATFORM_POOL_SIZE or ask for less at once")
     if isinstance(err, exc.PendingRollbackError):
         return Unavailable("the database connection was lost before the transaction ended")
-    cause = err.orig
+    cause = err.orig if isinstance(err, exc.DBAPIError) else err
     if isinstance(cause, pg.IntegrityError):
         return ConstraintViolated(str(cause.diag.message_primary or cause), cause.diag.constraint_name)
     if isinstance(cause, (pg.SerializationFailure, pg.DeadlockDetected)):

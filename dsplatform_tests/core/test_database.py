@@ -198,7 +198,7 @@ def test_a_full_disk_of_the_database_is_unavailable(noting: Database) -> None:
 def test_a_mistake_in_our_own_sql_stays_a_mistake(db: Database) -> None:
     with pytest.raises(Exception, match="syntax error") as caught, db.transaction() as tx:
         tx.execute("SELEKT 1")
-    assert type(caught.value).__module__.startswith("sqlalchemy")
+    assert type(caught.value).__module__.startswith("psycopg")
 
 
 def test_a_server_that_is_not_there_is_unavailable(database_url: str) -> None:
