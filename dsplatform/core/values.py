@@ -10,8 +10,8 @@ from dsplatform.core.domain import Actor, ValueObject
 from dsplatform.core.errors import DsplatformError
 from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
 
-Source = Path | BinaryIO
-"""Where bytes come from: a regular file (a link is not followed), or a reader that is read to its end."""
+Source = str | Path | BinaryIO
+"""Where bytes come from: the path of a regular file (a link is not followed), or a reader that is read to its end."""
 
 
 @dataclass(frozen=True)

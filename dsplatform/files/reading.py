@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import ContentHash
+from dsplatform.core.values import Source
 from dsplatform.files.model import HEAD_BYTES, sniff
 
 CHUNK_BYTES = 1024 * 1024
@@ -42,13 +43,13 @@ class Taken:
     spooled: Path | None = None
 
 
-def take(source: Path | BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
+def take(source: Source, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
     """Reads a source to its end. Up to `small` bytes stay in memory; more are spooled, with `alive` called with the size of each chunk.
 
     Raises `SourceRefused` for a path that is no readable regular file, is a link, or changed while it was read; `Unavailable` when
     the spool cannot be written.
     """
-    if not isinstance(source, Path):
+    if not isinstance(source, (str, Path)):
         return _take_stream(source, spool, small, alive)
     try:
         # O_NONBLOCK: opening a FIFO without a writer would wait for ever; regular files ignore it.

@@ -43,7 +43,7 @@ class FileService:
         with self.upload() as upload:
             (content,) = upload.add([source])
             if isinstance(content, Refused):
-                raise Invalid(f"{source if isinstance(source, Path) else name} cannot be stored: {content.reason}")
+                raise Invalid(f"{source if isinstance(source, (str, Path)) else name} cannot be stored: {content.reason}")
             upload.seal()
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:

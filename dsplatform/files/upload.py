@@ -152,7 +152,7 @@ class StagedUpload:
         self._unwritten += missing
         self._unwritten_bytes += sum(len(held.taken.data or b"") for held in missing)
         for held in contents:
-            if held.key is None and isinstance(held.source, Path):  # can be read again
+            if held.key is None and isinstance(held.source, (str, Path)):  # can be read again
                 held.taken.data = None
         if self._unwritten_bytes > WINDOW_BYTES:
             self._write_out()
@@ -310,7 +310,7 @@ def _row(held: _Held) -> dict[str, object]:
 
 def _held_bytes(source: Source) -> int:
     """How much memory a source takes while its window is held; more than `SMALL_BYTES` stands for one that is spooled."""
-    if not isinstance(source, Path):
+    if not isinstance(source, (str, Path)):
         return SMALL_BYTES + 1
     try:
         return min(os.stat(source, follow_symlinks=False).st_size, SMALL_BYTES + 1)

@@ -29,7 +29,7 @@ class _Item:
     """One file on its way into a version."""
 
     path: str
-    file: Path
+    file: str
     place: Place
     inbox_id: int | None = None
 
@@ -128,7 +128,7 @@ class IngestionService:
             try:
                 if sighting.refusal:
                     raise Invalid(sighting.refusal)
-                items.append(_Item(sighting.path, self._folder.file(sighting), place_of(sighting.path), arrival.id))
+                items.append(_Item(sighting.path, str(self._folder.file(sighting)), place_of(sighting.path), arrival.id))
             except Invalid as err:
                 report.outcomes.append(Outcome(sighting.path, InboxState.REJECTED, reason=str(err), inbox_id=arrival.id))
         sightings = {arrival.id: arrival.sighting for arrival in claimed}
@@ -190,7 +190,7 @@ class IngestionService:
             try:
                 if source.refusal:
                     raise Invalid(source.refusal)
-                items.append(_Item(str(source.file), source.file, Place(name, pointer, file_path(source.name))))
+                items.append(_Item(source.file, source.file, Place(name, pointer, file_path(source.name))))
             except Invalid as err:
                 report.outcomes.append(
                     Outcome(os.fsencode(source.file).decode(errors="backslashreplace"), InboxState.REJECTED, reason=str(err))
@@ -204,7 +204,7 @@ class IngestionService:
                 f"{first.path} cannot be taken: {first.reason}; nothing was changed, because --replace would drop it from the dataset"
             )
         mode = CommitMode.REPLACE if replace_all else CommitMode.PATCH
-        report.extend(self._ingest(actor, items, message or "{}", mode, lambda _item: True, _nothing))
+        report.extend(self._ingest(actor, items, message or "{}", mode, lambda _item: True, None))
         return report
 
     # --- both ------------------------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class IngestionService:
         message: str,
         mode: CommitMode,
         stands_still: Callable[[_Item], bool],
-        within: Callable[[Transaction, Sequence[Outcome]], None],
+        within: Callable[[Transaction, Sequence[Outcome]], None] | None,
     ) -> IngestReport:
         """Stores the files behind one durability barrier and commits one version per dataset and branch."""
         started = time.monotonic()
@@ -251,7 +251,7 @@ class IngestionService:
         taken: Sequence[tuple[_Item, Content]],
         message: str,
         mode: CommitMode,
-        within: Callable[[Transaction, Sequence[Outcome]], None],
+        within: Callable[[Transaction, Sequence[Outcome]], None] | None,
         report: IngestReport,
     ) -> None:
         changes: list[VersionChange] = []
@@ -267,16 +267,18 @@ class IngestionService:
                 continue
             changes.append(VersionChange(actor, dataset, put, branch=place.branch, message=text, mode=mode))
             groups.append(group)
-        decided: dict[int, list[Outcome]] = {}
+
+        def decided(index: int, committed: Committed) -> list[Outcome]:
+            return [item.decided(content, committed) for item, content in groups[index]]
 
         def record(tx: Transaction, index: int, committed: Committed) -> None:
-            decided[index] = [item.decided(content, committed) for item, content in groups[index]]
-            within(tx, decided[index])
+            if within is not None:
+                within(tx, decided(index, committed))
 
         for index, answer in enumerate(self._versions.publish(upload, changes, record)):
             if isinstance(answer, Committed):
                 report.versions.append(answer)
-                report.outcomes += decided[index]
+                report.outcomes += decided(index, answer)
             elif isinstance(answer, Unavailable):
                 raise answer
             else:
@@ -328,9 +330,6 @@ class IngestionService:
             return Inbox(tx, self._folder.name).standing(complete=True)
 
 
-def _nothing(_tx: Transaction, _outcomes: Sequence[Outcome]) -> None: ...
-
-
 def dataset_name_or_slug(name: str) -> str:
     """A dataset's name by the rule, or a slug `name~2`."""
     base, tilde, number = name.rpartition("~")
@@ -358,7 +357,7 @@ def _groups(taken: Iterable[tuple[_Item, Content]], report: IngestReport) -> Ite
         place = item.place
         group = open_groups.setdefault((place.dataset, place.branch), {})
         twin = group.get(place.component)
-        if twin is not None and twin[0].file.name != item.file.name:
+        if twin is not None and os.path.basename(twin[0].file) != os.path.basename(item.file):
             reason = f"its name equals that of {twin[0].path!r} in Unicode's normal form NFC: rename one of them"
             report.outcomes.append(item.outcome(InboxState.REJECTED, reason))
             continue

@@ -187,7 +187,7 @@ class PathSource:
     """A file that a person named, or that lies below a folder that she named."""
 
     name: str
-    file: Path
+    file: str
     refusal: str | None = None
 
 
@@ -199,8 +199,8 @@ def sources_below(paths: Sequence[Path]) -> Iterator[PathSource]:
             raise NotFound(f"{path} does not exist")
         if not path.is_dir():
             target = path.resolve()
-            yield PathSource(path.name, target, None if target.is_file() else _refusal(target.lstat()))
+            yield PathSource(path.name, str(target), None if target.is_file() else _refusal(target.lstat()))
             continue
         root = path.resolve()
         for sighting in _walk(root):
-            yield PathSource(sighting.real_path, root / sighting.real_path, sighting.refusal)
+            yield PathSource(sighting.real_path, f"{root}/{sighting.real_path}", sighting.refusal)

@@ -161,7 +161,7 @@ def test_named_folders_give_relative_names_and_named_files_their_own(tmp_path: P
     (tmp_path / "c.csv").write_text("x")
     found = list(sources_below([tmp_path / "in", tmp_path / "c.csv"]))
     assert [source.name for source in found] == ["2026/a.csv", "b.csv", "c.csv"]
-    assert all(source.file.is_absolute() for source in found)
+    assert all(Path(source.file).is_absolute() for source in found)
 
 
 def test_a_named_link_is_followed_but_not_one_inside_a_folder(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_named_link_is_followed_but_not_one_inside_a_folder(tmp_path: Path) ->
     (tmp_path / "real.csv").write_text("x")
     (tmp_path / "in" / "link.csv").symlink_to(tmp_path / "real.csv")
     (named,) = sources_below([tmp_path / "in" / "link.csv"])
-    assert (named.name, named.file, named.refusal) == ("link.csv", tmp_path / "real.csv", None)
+    assert (named.name, named.file, named.refusal) == ("link.csv", str(tmp_path / "real.csv"), None)
     (inside,) = sources_below([tmp_path / "in"])
     assert inside.refusal is not None
 
