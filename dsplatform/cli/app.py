@@ -1,5 +1,6 @@
 """`dsplatform`, or short `dsp`: the commands, and what becomes of errors."""
 
+import gc
 import json
 import sys
 from typing import Annotated
@@ -58,6 +59,7 @@ def exit_code(error: DsplatformError) -> int:
 
 def main() -> None:
     """The console script: an error of ours becomes one sentence and an exit code."""
+    gc.set_threshold(100_000, 50, 100)  # a command lives for seconds; looking for cycles while modules load takes a sixth of them
     try:
         app()
     except DsplatformError as err:

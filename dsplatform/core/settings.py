@@ -105,7 +105,13 @@ class Settings:
             except ValueError as err:
                 shown = "its value" if not setting.repr else repr(raw)
                 raise WrongSetting(f"{name}: {shown} cannot be used: {err}") from err
-        return cls(**values)
+        settings = cls(**values)
+        for name, folder in (("PROCESSED_DIR", settings.processed_dir), ("REJECTED_DIR", settings.rejected_dir)):
+            if folder is not None and folder.is_relative_to(settings.drop_dir):
+                raise WrongSetting(
+                    f"{PREFIX}{name}: {folder} lies in the drop folder {settings.drop_dir}, so its files would be taken again"
+                )
+        return settings
 
 
 INTERNAL = frozenset({"DSPLATFORM_FAILPOINT"})

@@ -64,16 +64,17 @@ def _hidden_character(text: str) -> str | None:
 
 def file_path(value: str) -> FilePath:
     """The rule for component names: relative, `/` between parts, no `.` or `..`, no backslash, no control or bidi characters,
-    1,024 bytes at most. Two names that are equal in Unicode NFC are the same name."""
+    255 bytes a part and 1,024 in all. Two names that are equal in Unicode NFC are the same name."""
     name = unicodedata.normalize("NFC", value)
+    parts = name.split("/")
     if hidden := _hidden_character(name):
         raise Invalid(f"file name {value!r} holds the character {hidden}: rename the file")
     if "\\" in name:
         raise Invalid(f"file name {value!r} holds a backslash: rename the file")
-    if not name or any(part in {"", ".", ".."} for part in name.split("/")):
+    if any(part in {"", ".", ".."} for part in parts):
         raise Invalid(f"file name {value!r} is not a relative path without empty, '.' or '..' parts")
-    if len(name.encode()) > 1024:
-        raise Invalid(f"file name {value[:40]!r}… has {len(name.encode())} bytes: 1,024 at most")
+    if len(name) > 63 and (len(name.encode()) > 1024 or any(len(part.encode()) > 255 for part in parts)):
+        raise Invalid(f"file name {value[:40]!r}… has {len(name.encode())} bytes: 255 a part and 1,024 in all at most")
     return FilePath(name)
 
 
@@ -81,7 +82,8 @@ def dataset_name(value: str) -> DatasetName:
     """The rule for dataset names: letters and digits of any script, `_`, `-`, `.` and inner spaces, beginning with a letter or digit
     or `_`, no `..`, 128 bytes at most. What would make a reference (`name@ref`) or a path ambiguous is refused."""
     name = unicodedata.normalize("NFC", value)
-    if not _DATASET.fullmatch(name) or ".." in name:
+    base = "".join(char for char in name if unicodedata.category(char) not in {"Mn", "Mc"})  # marks belong to the letter before
+    if not _DATASET.fullmatch(base) or name[0] != base[0] or ".." in name:
         raise Invalid(
             f"{value!r} is no valid dataset name: use letters, digits, '_', '-', '.' and inner spaces, beginning with a letter or digit"
         )

@@ -139,9 +139,12 @@ def _write_all(target: BinaryIO, chunk: bytes) -> None:
 def _read(reader: BinaryIO, size: int) -> bytes:
     """One read of the source, whose failures are the source's and not the storage's."""
     try:
-        return reader.read(size)
+        chunk = reader.read(size)
     except OSError as err:
         raise _refusal(err) from err
+    if chunk is None:
+        raise SourceRefused("it is a reader that does not wait for its bytes: give a blocking one", may_retry=True)
+    return chunk
 
 
 def _refusal(err: OSError) -> SourceRefused:

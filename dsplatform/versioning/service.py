@@ -1,5 +1,6 @@
 """Making and reading versions."""
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
@@ -114,7 +115,7 @@ class VersionService:
 
     def resolve(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
         """The version that `ref` names in the dataset. Raises `VersionMissing`."""
-        found = Versions(tx).resolve(dataset.id, ref or MAIN)
+        found = Versions(tx).resolve(dataset.id, unicodedata.normalize("NFC", ref or MAIN))
         if found is None:
             if ref is None or ref in {MAIN, "latest"}:
                 raise VersionMissing(f"dataset {dataset.slug!r} has no version yet")

@@ -137,3 +137,10 @@ def test_the_documentation_has_every_setting_with_a_default_that_is_accepted() -
     assert all(meaning for _, _, meaning in rows)
     written_out = Settings.from_env({name: default for name, default, _ in rows})
     assert written_out == Settings.from_env({})
+
+
+@pytest.mark.parametrize("name", ["DSPLATFORM_PROCESSED_DIR", "DSPLATFORM_REJECTED_DIR"])
+@pytest.mark.parametrize("folder", ["/data/drop", "/data/drop/done"])
+def test_files_do_not_go_back_into_the_drop_folder(name: str, folder: str) -> None:
+    with pytest.raises(WrongSetting, match="would be taken again"):
+        Settings.from_env({"DSPLATFORM_DROP_DIR": "/data/drop", name: folder})

@@ -75,12 +75,14 @@ def test_a_component_name_that_could_leave_its_folder_or_hide_something_is_refus
 
 
 def test_a_component_name_has_up_to_1024_bytes() -> None:
-    assert len(file_path("a" * 1024)) == 1024
-    assert len(file_path("é" * 512).encode()) == 1024
+    part = "a" * 255
+    assert len(file_path("/".join([part] * 4))) == 1023
+    with pytest.raises(Invalid, match="1,024 in all"):
+        file_path("/".join([part] * 4) + "/b")
 
 
 def test_the_length_of_a_component_name_is_that_of_its_normal_form() -> None:
-    assert file_path("e\u0301" * 512) == "é" * 512  # 1,536 bytes as it was given
+    assert file_path("e\u0301" * 127) == "é" * 127  # 381 bytes as it was given, 254 as it is kept
 
 
 def test_two_spellings_of_one_name_are_one_name() -> None:
@@ -219,3 +221,19 @@ def _accepted(rule: object, raw: str) -> str | None:
         return str(rule(raw))  # type: ignore[operator]  # one of the naming rules, each with its own NewType
     except Invalid:
         return None
+
+
+@pytest.mark.parametrize("name", ["हिन्दी", "ภาษาไทย", "größe", "データ"])
+def test_dataset_names_of_any_script_are_accepted(name: str) -> None:
+    assert dataset_name(name)
+
+
+def test_a_mark_without_a_letter_is_no_dataset_name() -> None:
+    with pytest.raises(Invalid, match="no valid dataset name"):
+        dataset_name("\u0301abc")
+
+
+def test_a_part_longer_than_a_file_system_takes_is_refused() -> None:
+    assert file_path("a" * 255 + "/b")
+    with pytest.raises(Invalid, match="255 a part"):
+        file_path("a" * 256 + "/b")

@@ -279,3 +279,12 @@ def test_a_spool_that_writes_a_few_bytes_at_a_time_is_complete(spools: Spools, m
     monkeypatch.setattr("dsplatform.files.reading.open", lambda path, _mode, **_: Narrow(path, "x"), raising=False)
     data = bytes(range(256)) * 8192
     assert bytes_of(taken(BytesIO(data), spools)) == data
+
+
+def test_a_reader_that_does_not_wait_is_refused_and_not_cut_short(tmp_path: Path) -> None:
+    class Impatient(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(3) or None  # type: ignore[return-value]  # as a raw non-blocking reader does
+
+    with pytest.raises(SourceRefused, match="does not wait"):
+        take(Impatient(b"abcdef"), lambda: tmp_path / "spool", 1024, lambda _: None)
