@@ -44,7 +44,7 @@ files = Table(
     Column("verified_at", DateTime(timezone=True)),
     UniqueConstraint("content_hash", name="uq_files_content_hash"),
     UniqueConstraint("file_path", name="uq_files_file_path"),
-    CheckConstraint("length(content_hash) = 64", name="content_hash"),
+    CheckConstraint("length(content_hash) = 64 AND translate(content_hash, '0123456789abcdef', '') = ''", name="content_hash"),
     CheckConstraint("file_size >= 0", name="file_size"),
     CheckConstraint("state IN ('ok', 'damaged')", name="state"),
 )

@@ -65,13 +65,18 @@ class DropFolder:
     def put_away(self, sighting: Sighting, outcome: Outcome) -> bool:
         """Moves a file that has its outcome, and removes its marker; a refused one gets its reason beside it.
 
-        False when nothing was moved: moves are turned off, or the path holds another file by now, which is the next arrival.
+        False when nothing was moved: moves are turned off, the file was moved before (by a run that was killed then), or the path
+        holds another file by now, which is the next arrival.
         """
         refused = outcome.state is InboxState.REJECTED
         base = self._rejected if refused else self._processed
         if base is None:
             return False
         source = self.file(sighting)
+        marker = source.with_name(source.name + DONE_SUFFIX)
+        if not os.path.lexists(source):
+            marker.unlink(missing_ok=True)
+            return False
         relative = source.relative_to(self.root)
         folder = base / relative.parent if refused else base / (outcome.dataset or "-") / datetime.now(UTC).date().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ class DropFolder:
         if refused:
             reason = {"file": sighting.path, "reason": outcome.reason, "size": sighting.size, "at": datetime.now(UTC).isoformat()}
             target.with_name(target.name + ".reason.json").write_text(json.dumps(reason, indent=2, ensure_ascii=False) + "\n")
-        source.with_name(source.name + DONE_SUFFIX).unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
         return True
 
     def file(self, sighting: Sighting) -> Path:

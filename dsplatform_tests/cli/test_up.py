@@ -104,7 +104,7 @@ def test_up_takes_what_lies_in_the_drop_folder_and_exits_when_idle(
         assert re.search(r"sales/orders.csv +│ sales +│ +1 │ +1 │ +2 │ (stored|duplicate)", output)
         assert re.search(r"staff/empty.csv +│ staff +│ +│ +│ +│ refused: it is empty", output)
         assert re.search(r"API +http://127.0.0.1:\d+/docs", output)
-    assert "Dropped 3 sample files" in first
+    assert "Dropped 3 sample file(s)" in first
     assert "Continuing with the data" not in first
     assert "Continuing with the data" in second
     assert signal.getsignal(signal.SIGTERM) is before

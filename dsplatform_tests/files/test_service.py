@@ -338,7 +338,7 @@ def test_a_damaged_file_is_not_written_out_at_all(platform: Platform, tmp_path: 
     assert (tmp_path / "out" / "a").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(("name", "words"), [("b" * 256, "File name too long"), ("a/b", "Not a directory")])
+@pytest.mark.parametrize(("name", "words"), [("a/b", "Not a directory")])
 def test_a_name_that_the_file_system_does_not_take_is_unavailable(name: str, words: str, platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_bytes(b"x")

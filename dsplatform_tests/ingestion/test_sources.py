@@ -78,6 +78,15 @@ def test_a_taken_file_goes_to_processed_and_its_marker_goes(folder: DropFolder) 
     assert list((folder.root / "sales").iterdir()) == []
 
 
+def test_the_marker_of_a_file_that_a_killed_run_had_moved_goes_too(folder: DropFolder) -> None:
+    drop(folder, "sales/a.csv", "content")
+    marker = drop(folder, "sales/a.csv.done", "")
+    sighting = seen(folder, "sales/a.csv")
+    (folder.root / "sales" / "a.csv").unlink()
+    assert not folder.put_away(sighting, Outcome("sales/a.csv", InboxState.ACCEPTED, "sales"))
+    assert not marker.exists()
+
+
 def test_a_refused_file_lies_beside_its_reason(folder: DropFolder) -> None:
     drop(folder, "sales/a.csv", "")
     assert folder.put_away(seen(folder, "sales/a.csv"), Outcome("sales/a.csv", InboxState.REJECTED, reason="it is empty"))

@@ -81,7 +81,7 @@ CREATE TABLE files (
     CONSTRAINT pk_files PRIMARY KEY (id),
     CONSTRAINT uq_files_content_hash UNIQUE (content_hash),
     CONSTRAINT uq_files_file_path UNIQUE (file_path),
-    CONSTRAINT ck_files_content_hash CHECK (length(content_hash) = 64),
+    CONSTRAINT ck_files_content_hash CHECK (length(content_hash) = 64 AND translate(content_hash, '0123456789abcdef', '') = ''),
     CONSTRAINT ck_files_file_size CHECK (file_size >= 0),
     CONSTRAINT ck_files_state CHECK (state IN ('ok', 'damaged'))
 )
