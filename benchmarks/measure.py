@@ -46,7 +46,8 @@ def hash_only(paths: Sequence[Path]) -> float:
 
 
 def hash_copy_sync(path: Path, target: Path) -> float:
-    """Seconds to hash and copy a file in one pass, and to fsync the copy."""
+    """Seconds to hash and copy a file in one pass, and to fsync the copy, which is a new file each time."""
+    target.unlink(missing_ok=True)
     started = time.perf_counter()
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as source, target.open("wb", buffering=0) as copy:
@@ -54,6 +55,20 @@ def hash_copy_sync(path: Path, target: Path) -> float:
             digest.update(chunk)
             copy.write(chunk)
         os.fsync(copy.fileno())
+    return time.perf_counter() - started
+
+
+def two_durable_files(folder: Path, number: int) -> float:
+    """Seconds to write two tiny files and make them and their folder durable: what the store does for a version and its overlay."""
+    started = time.perf_counter()
+    for name in (f"{number}.a", f"{number}.b"):
+        descriptor = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        os.write(descriptor, name.encode())
+        os.fsync(descriptor)
+        os.close(descriptor)
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
     return time.perf_counter() - started
 
 

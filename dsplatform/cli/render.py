@@ -36,7 +36,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(_shown(value)) for value in row))
-    Console(soft_wrap=False).print(made)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # nobody's window: wide enough for what is looked at later
+    console.print(made)
 
 
 def _shown(value: object) -> str:
