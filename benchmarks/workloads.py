@@ -1,5 +1,6 @@
 """The workloads. Each makes its data, measures beside the limit of the same round, and answers with a Markdown table."""
 
+import gc
 import io
 import os
 import subprocess
@@ -33,6 +34,7 @@ def _home(scratch: Path) -> Iterator[tuple[dict[str, str], str]]:
 
 @contextmanager
 def _platform(scratch: Path) -> Iterator[Platform]:
+    gc.set_threshold(100_000, 50, 100)  # as the command line sets it
     with _home(scratch) as (env, url), bootstrap(Settings.from_env(env), url) as platform:
         yield platform
 
