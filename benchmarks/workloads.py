@@ -45,10 +45,6 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]],
     return "\n".join([*lines, "", note, ""] if note else [*lines, ""])
 
 
-def _rounds(values: Sequence[float]) -> str:
-    return spread(values)
-
-
 def w1(scratch: Path, rounds: int) -> str:
     """One CSV of 2 GiB through the command line."""
     source = scratch / "w1.csv"
@@ -67,9 +63,7 @@ def w1(scratch: Path, rounds: int) -> str:
                 runs.append(run([*DSP, "ingest", str(source), "--dataset", "w1", *options], env))
             sync()
         ratios = [one.wall / limit for one, limit in zip(runs, limits, strict=True)]
-        rows.append(
-            (label, _rounds(hashes), _rounds(limits), _walls(runs), _rounds(ratios), f"{median(r.cpu for r in runs):.2f}", _rss(runs))
-        )
+        rows.append((label, spread(hashes), spread(limits), _walls(runs), spread(ratios), f"{median(r.cpu for r in runs):.2f}", _rss(runs)))
     source.unlink()
     return _table(
         "W1: one CSV of 2 GiB, `dsplatform ingest`",
@@ -108,12 +102,12 @@ def w2(scratch: Path, rounds: int) -> str:
         "W2: 10,000 CSV files of 10 KiB, 20 % duplicates, one version, durable",
         ["what", "figure", "bar"],
         [
-            ("loose files without sync or database, s", _rounds(loose), ""),
-            ("service call, s", _rounds(calls), ""),
-            ("ratio to the loose files of the round", _rounds(ratios), "≤ 1.5"),
-            ("of it in the database, s", _rounds(databases), "≤ 0.5"),
-            ("of it in the durability barrier, s", _rounds(barriers), ""),
-            ("again with one file changed, s", _rounds(agains), "≤ 1.0"),
+            ("loose files without sync or database, s", spread(loose), ""),
+            ("service call, s", spread(calls), ""),
+            ("ratio to the loose files of the round", spread(ratios), "≤ 1.5"),
+            ("of it in the database, s", spread(databases), "≤ 0.5"),
+            ("of it in the durability barrier, s", spread(barriers), ""),
+            ("again with one file changed, s", spread(agains), "≤ 1.0"),
             ("whole command `ingest --no-schema`, s", _walls(commands), f"≤ {median(calls) + 1.5:.2f} (service call + 1.5)"),
             ("its CPU, s / peak memory, MiB", f"{median(r.cpu for r in commands):.2f} / {_rss(commands)}", ""),
         ],
@@ -136,9 +130,9 @@ def w3(scratch: Path, _rounds_wanted: int) -> str:
         "W3: 20 versions of a CSV of 200 MiB, 1 % of the rows changed and 1 % appended",
         ["what", "figure"],
         [
-            ("hash + copy + fsync of a version, s", _rounds(limits)),
-            ("service call, s", _rounds(calls)),
-            ("ratio", _rounds([call / limit for call, limit in zip(calls, limits, strict=True)])),
+            ("hash + copy + fsync of a version, s", spread(limits)),
+            ("service call, s", spread(calls)),
+            ("ratio", spread([call / limit for call, limit in zip(calls, limits, strict=True)])),
             ("bytes stored, GiB (every version is kept whole)", f"{stored / 1024**3:.2f}"),
         ],
     )

@@ -7,7 +7,6 @@ durable, and only after it may a row name them. No transaction is open during an
 import ctypes
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -166,10 +165,6 @@ class LocalStorage:
     def discard_spooled(self, upload_id: UUID) -> None:
         for spooled in self._temporary.glob(f"{upload_id.hex}.*"):
             spooled.unlink(missing_ok=True)
-
-    def free_bytes(self) -> int:
-        """What the file system has left."""
-        return shutil.disk_usage(self.root).free
 
 
 @contextmanager

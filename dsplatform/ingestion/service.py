@@ -324,11 +324,6 @@ class IngestionService:
             )
         return entries
 
-    def standing(self) -> Discovery:
-        """What waits in the inbox, without looking at the folder."""
-        with self._db.transaction() as tx:
-            return Inbox(tx, self._folder.name).standing(complete=True)
-
 
 def dataset_name_or_slug(name: str) -> str:
     """A dataset's name by the rule, or a slug `name~2`."""

@@ -203,6 +203,8 @@ def test_an_error_is_one_sentence_on_standard_error(
     run: Run, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["dsplatform", "show", "nothing", *(["--json"] if as_json else [])])
+    monkeypatch.setattr("dsplatform.cli.app.atexit.register", lambda _: None)  # this process goes on, and is no command
+    monkeypatch.setattr("dsplatform.cli.app.gc.set_threshold", lambda *_: None)
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 4

@@ -151,10 +151,6 @@ def test_a_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) 
         LocalStorage(tmp_path / "file" / "storage")
 
 
-def test_what_is_left_is_what_the_file_system_says(storage: LocalStorage) -> None:
-    assert 0 < storage.free_bytes() <= os.statvfs(storage.root).f_blocks * os.statvfs(storage.root).f_frsize
-
-
 # --- the durability barrier ------------------------------------------------------------------------------------------------------
 
 

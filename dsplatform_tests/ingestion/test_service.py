@@ -63,7 +63,7 @@ def test_a_dropped_file_becomes_a_version_and_leaves_the_folder(platform: Platfo
     assert states(report) == {"sales/orders.csv": InboxState.ACCEPTED}
     assert content(platform, "sales@1") == {"orders.csv": b"id\n1\n"}
     assert left_in_drop(platform) == []
-    assert platform.ingestion.standing().files == 0
+    assert platform.ingestion.discover().files == 0
 
 
 def test_a_file_is_taken_after_two_looks_and_the_settle_time(settings: Settings, database_url: str) -> None:
