@@ -231,6 +231,6 @@ def _rss(runs: Sequence[Run]) -> str:
     return f"{max(one.rss for one in runs):.0f}"
 
 
-ALL: dict[str, Callable[[Path, int], str]] = {"w1": w1, "w2": w2, "w3": w3, "tiny": tiny, "latency": latency}
+ALL: dict[str, Callable[[Path, int], str]] = {"tiny": tiny, "latency": latency, "w2": w2, "w1": w1, "w3": w3}
 
 os.environ.pop("DSPLATFORM_DATABASE_URL", None)

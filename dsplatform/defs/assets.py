@@ -82,7 +82,7 @@ def stored_files(
     context: dg.AssetExecutionContext, config: IngestConfig, platform: dg.ResourceParam[PlatformSource]
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares the annotation with the bare class
     """Ingests one batch and reports it."""
-    with platform.open() as opened:
+    with platform.in_run() as opened:
         report = _ingest(opened, config, context.run.run_id)
         platform.tell(report)
         committed = latest_per_dataset(report.versions)

@@ -77,7 +77,7 @@ def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) ->
 )
 def schema_drift(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
     """Every dataset at once, for who presses the button."""
-    with platform.open() as opened:
+    with platform.in_run() as opened:
         drifted = {slug: changes for slug, version_id in opened.versions.newest_of_all() if (changes := opened.schemas.drift(version_id))}
     return dg.AssetCheckResult(
         passed=not drifted,

@@ -25,7 +25,7 @@ class CaptureConfig(dg.Config):
 @dg.op(description="Delivers what was announced, then reads the schemas of versions that have none yet.")
 def capture_pending(context: dg.OpExecutionContext, config: CaptureConfig, platform: dg.ResourceParam[PlatformSource]) -> None:
     """Captures what other runs left."""
-    with platform.open() as opened:
+    with platform.in_run() as opened:
         opened.deliver()
         versions = opened.schemas.pending(config.versions)
         captured = capture(context, opened, versions)

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+import dagster as dg
+
 from dsplatform.bootstrap import Platform, bootstrap
-from dsplatform.core.errors import DsplatformError
+from dsplatform.core.errors import DsplatformError, Unavailable
 from dsplatform.core.settings import Settings
 from dsplatform.ingestion.model import IngestReport
 from dsplatform.local import database_for
@@ -16,6 +18,10 @@ class PlatformSource(Protocol):
 
     def open(self) -> AbstractContextManager[Platform]:
         """Every service, on a database that is there."""
+        ...
+
+    def in_run(self) -> AbstractContextManager[Platform]:
+        """The same for an op or asset: an error of ours ends the step with its sentence."""
         ...
 
     def tell(self, report: IngestReport) -> None:
@@ -33,6 +39,17 @@ class PlatformFromEnvironment:
         with database_for(settings) as (url, _), bootstrap(settings, url) as platform:
             yield platform
 
+    @contextmanager
+    def in_run(self) -> Iterator[Platform]:
+        """What does not answer now is tried again by Dagster, three times; anything else fails at once."""
+        try:
+            with self.open() as platform:
+                yield platform
+        except Unavailable as err:
+            raise dg.RetryRequested(max_retries=3, seconds_to_wait=5) from err
+        except DsplatformError as err:
+            raise dg.Failure(str(err), allow_retries=False) from err
+
     def tell(self, report: IngestReport) -> None:
         """Nobody in this process waits for it: the run shows it."""
 
@@ -47,12 +64,17 @@ class OpenedPlatform:
 
     @contextmanager
     def open(self) -> Iterator[Platform]:
-        """The platform; it stays open afterwards. An error of ours is kept, because Dagster wraps what it reports."""
+        """The platform; it stays open afterwards."""
+        yield self._platform
+
+    @contextmanager
+    def in_run(self) -> Iterator[Platform]:
+        """An error of ours is kept for whoever started the run, who decides whether to try again."""
         try:
             yield self._platform
         except DsplatformError as err:
             self.error = err
-            raise
+            raise dg.Failure(str(err), allow_retries=False) from err
 
     def tell(self, report: IngestReport) -> None:
         """Keeps it for whoever started the run."""

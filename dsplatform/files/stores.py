@@ -75,13 +75,22 @@ class LocalStorage:
             self._objects.mkdir(parents=True, exist_ok=True)
             self._temporary.mkdir(exist_ok=True)
             self._identify()
+            _sync_path(self._objects)
+            self._durable_folders.update(os.listdir(self._objects))
         except OSError as err:
             raise Unavailable(f"storage folder {root} cannot be used: {err.strerror}; check DSPLATFORM_STORAGE_URL") from err
 
     def _identify(self) -> None:
-        """A store has an identity, written once, so that a job that deletes can tell whether it is at the right one."""
+        """A store has an identity, written once, so that a job that deletes can tell whether it is at the right one.
+
+        Before it the folders are made, durably and all at once: making one on the way costs a small commit twice its time. One that
+        is missing later is made when it is needed.
+        """
         identity = self.root / "STORE_ID"
         if not identity.exists():
+            for number in range(256):
+                (self._objects / f"{number:02x}").mkdir(exist_ok=True)
+            _sync_path(self._objects)
             draft = self._temporary / f"STORE_ID.{uuid4().hex}"
             draft.write_text(f"{uuid4()}\n")
             try:

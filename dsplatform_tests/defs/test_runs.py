@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from dsplatform.bootstrap import Platform
-from dsplatform.core.errors import Invalid
+from dsplatform.core.errors import DsplatformError, Invalid, Unavailable
 from dsplatform.core.paths import shipped
 from dsplatform.definitions import defs
 from dsplatform.defs.assets import IngestConfig
@@ -231,3 +231,25 @@ def test_the_environments_platform_opens_on_its_database(database_url: str, tmp_
     with PlatformFromEnvironment().open() as opened:
         assert opened.actor().username == "system"
     assert not os.path.exists(tmp_path / "postgres")
+
+
+def test_a_batch_that_cannot_be_done_fails_with_the_sentence(platform: Platform, instance: dg.DagsterInstance) -> None:
+    result = job(platform, "ingest_files").execute_in_process(
+        instance=instance,
+        run_config=dg.RunConfig(ops={"stored_files": IngestConfig(paths=["/nowhere/a.csv"], dataset="sales")}),
+        raise_on_error=False,
+    )
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.user_failure_data is not None
+    assert failure.step_failure_data.user_failure_data.description == "/nowhere/a.csv does not exist"
+
+
+@pytest.mark.parametrize(("error", "becomes"), [(Invalid("no"), dg.Failure), (Unavailable("later"), dg.RetryRequested)])
+def test_only_what_does_not_answer_is_tried_again_by_dagster(
+    error: DsplatformError, becomes: type[Exception], database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSPLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("DSPLATFORM_DATABASE_URL", database_url)
+    with pytest.raises(becomes), PlatformFromEnvironment().in_run():
+        raise error

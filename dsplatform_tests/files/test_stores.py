@@ -180,7 +180,23 @@ def written(storage: LocalStorage, number: int) -> list[str]:
     return keys
 
 
+def without_folders(storage: LocalStorage) -> LocalStorage:
+    """The same store, whose folders somebody has removed."""
+    for folder in (storage.root / "objects").iterdir():
+        folder.rmdir()
+    return LocalStorage(storage.root)
+
+
+def test_a_new_store_has_its_folders_and_a_missing_one_is_made_when_needed(storage: LocalStorage) -> None:
+    assert len(list((storage.root / "objects").iterdir())) == 256
+    reopened = without_folders(storage)
+    written(reopened, 2)
+    assert sorted(folder.name for folder in (storage.root / "objects").iterdir()) == ["00", "01"]
+
+
 def test_the_barrier_syncs_each_object_its_folder_and_the_folder_of_folders(storage: LocalStorage, synced: list[str]) -> None:
+    storage = without_folders(storage)
+    synced.clear()
     keys = written(storage, 3)
     storage.sync(keys)
     assert sorted(synced) == sorted([*(key[3:] for key in keys), "00", "01", "02", "objects"])
@@ -204,6 +220,8 @@ def test_where_a_file_system_cannot_be_synced_each_object_is(
     storage: LocalStorage, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "sync_file_system", lambda _path: False)
+    storage = without_folders(storage)
+    synced.clear()
     keys = written(storage, SYNC_ONE_BY_ONE + 1)
     storage.sync(keys)
     assert set(synced) >= {key[3:] for key in keys} | {key[:2] for key in keys} | {"objects"}
