@@ -5,7 +5,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dsplatform.core.errors import Unavailable
-from dsplatform.core.paths import shipped
+from dsplatform.core.paths import instance_home
 from dsplatform.core.settings import Settings
 from dsplatform.local import database_for, upgrade
 from dsplatform.supervisor import Service, Show, Supervisor, answers, free_port, only_one
@@ -97,8 +96,7 @@ def _api(port: int) -> Service:
 
 def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Path, env: Mapping[str, str], port: int) -> None:
     """One code server for the webserver and the daemon, which would each start their own otherwise; then these two."""
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(shipped("dagster.yaml"), home / "dagster.yaml")
+    instance_home(home)
     if _prepare_tables(home, env):
         step("Dagster's tables are made")
     code_port = free_port()

@@ -1,14 +1,13 @@
 """The ingest job inside this process, recorded on the instance like any other run: what `dsplatform ingest` does."""
 
 import os
-import shutil
 from pathlib import Path
 
 import dagster as dg
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError
-from dsplatform.core.paths import shipped
+from dsplatform.core.paths import instance_home
 from dsplatform.defs.assets import IngestConfig, dataset_versions, schema_snapshots, stored_files
 from dsplatform.defs.checks import schema_drift
 from dsplatform.defs.jobs import INGEST, ingest_files
@@ -26,8 +25,7 @@ def run_ingest(platform: Platform, dagster_home: Path, dagster_database_url: str
         resources={"platform": source},
         executor=dg.in_process_executor,
     )
-    dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(shipped("dagster.yaml"), dagster_home / "dagster.yaml")
+    instance_home(dagster_home)
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     os.environ["DSPLATFORM_DAGSTER_DATABASE_URL"] = dagster_database_url
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:

@@ -88,7 +88,9 @@ class FileService:
 
     def open(self, file_id: FileId) -> BinaryIO:
         """The bytes, for reading. Raises `FileDamaged` when the object is lost; `verified_chunks` also checks what it reads."""
-        file = self.get_file(file_id)
+        return self._opened(self.get_file(file_id))
+
+    def _opened(self, file: StoredFile) -> BinaryIO:
         try:
             return self._storage.open(file.storage_key)
         except FileNotFoundError as err:
@@ -119,7 +121,7 @@ class FileService:
     def verified_chunks(self, file_id: FileId) -> Iterator["HashingReader"]:
         """The bytes in chunks of 1 MiB; raises `FileDamaged` before the last chunk when they are not what was stored."""
         file = self.get_file(file_id)
-        with self.open(file_id) as reader:
+        with self._opened(file) as reader:
             yield HashingReader(reader, file)
 
     def write_to(self, file_id: FileId, folder: Path, name: FilePath, *, overwrite: bool = False) -> Path:
