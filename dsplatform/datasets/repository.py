@@ -22,6 +22,7 @@ datasets = Table(
     Column("deleted_at", DateTime(timezone=True)),
     CheckConstraint("name <> ''", name="name"),
     Index("uq_datasets_owner_name", "created_by", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_datasets_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_datasets_labels", "labels", postgresql_using="gin"),
 )
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ARRAY,
     CHAR,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -42,6 +44,7 @@ files = Table(
     Column("state", Text, nullable=False, server_default="ok"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("verified_at", DateTime(timezone=True)),
+    Index("ix_files_verified", "verified_at", "id", postgresql_where=text("verified_at IS NOT NULL")),
     UniqueConstraint("content_hash", name="uq_files_content_hash"),
     UniqueConstraint("file_path", name="uq_files_file_path"),
     CheckConstraint("length(content_hash) = 64 AND translate(content_hash, '0123456789abcdef', '') = ''", name="content_hash"),
@@ -108,6 +111,24 @@ file_reference_deltas = Table(
     Column("file_id", BigInteger, nullable=False),
     Column("delta", Integer, nullable=False),
     Index(None, "file_id"),
+)
+
+store_binding = Table(
+    "store_binding",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default="true"),
+    Column("store_id", Text, nullable=False),
+    Column("bound_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("restored_at", DateTime(timezone=True)),  # set: the database was restored, and nothing may be deleted until that is cleared
+    CheckConstraint("only", name="only"),
+)
+
+sweep_candidates = Table(
+    "sweep_candidates",
+    metadata,
+    Column("storage_key", Text, primary_key=True),
+    Column("found_by", Uuid, nullable=False),
+    Column("found_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
 _COLUMNS = "f.id, f.content_hash, f.file_size, f.file_path, f.file_type, f.state, f.created_at"

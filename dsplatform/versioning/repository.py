@@ -73,6 +73,19 @@ dataset_version_files = Table(
     Index(None, "file_id"),
 )
 
+retention_rules = Table(
+    "retention_rules",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("updated_by", ForeignKey("users.id"), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("keep_last >= 1", name="keep_last"),
+    CheckConstraint("keep_days >= 0", name="keep_days"),
+    CheckConstraint("keep_last IS NOT NULL OR keep_days IS NOT NULL", name="some"),
+)
+
 dataset_pointers = Table(
     "dataset_pointers",
     metadata,

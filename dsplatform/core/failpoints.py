@@ -1,0 +1,49 @@
+"""Named points of the protocols where a test may stop a process: the crash matrix of ARCHITECTURE.md, as code.
+
+`DSPLATFORM_FAILPOINT=name:action[:n]` acts at the n-th passage (default: the first) of the named point: `kill` ends the process at once, `pause` stops it
+until it is continued, `raise` lets the step fail. Without the variable a point costs one comparison.
+"""
+
+import os
+import signal
+
+POINTS: dict[str, str] = {
+    "upload.intent_open": "U1",
+    "upload.spooling": "U2",
+    "upload.written": "U5",
+    "upload.sealed": "U6",
+    "upload.recorded": "C1",
+    "version.committing": "C1",
+    "version.committed": "C2",
+}
+"""Every point, and the row of the crash matrix that it stands for. A test compares this list with the calls and with the matrix."""
+
+
+class FailpointReached(RuntimeError):
+    """What `raise` raises."""
+
+
+def _armed() -> tuple[str, str, int]:
+    name, _, rest = os.environ.get("DSPLATFORM_FAILPOINT", "").partition(":")
+    action, _, passage = rest.partition(":")
+    if name and (name not in POINTS or action not in {"kill", "pause", "raise"}):
+        raise ValueError(f"DSPLATFORM_FAILPOINT: {name}:{action} is no point and action")
+    return name, action, int(passage or 1)
+
+
+_name, _action, _left = _armed()
+
+
+def reach(name: str) -> None:
+    """Says that this point is passed now."""
+    global _left
+    if name == _name:
+        _left -= 1
+        if _left == 0:
+            _act(name)
+
+
+def _act(name: str) -> None:
+    if _action == "raise":
+        raise FailpointReached(name)
+    os.kill(os.getpid(), signal.SIGKILL if _action == "kill" else signal.SIGSTOP)

@@ -1,0 +1,1 @@
+"""Questions about the history of versions: pure functions on parents."""
