@@ -1,7 +1,7 @@
 """Named points of the protocols where a test may stop a process: the crash matrix of ARCHITECTURE.md, as code.
 
-`DSPLATFORM_FAILPOINT=name:action[:n]` acts at the n-th passage (default: the first) of the named point: `kill` ends the process at once, `pause` stops it
-until it is continued, `raise` lets the step fail. Without the variable a point costs one comparison.
+`DSPLATFORM_FAILPOINT=name:action[:n]` acts at the n-th passage (default: the first) of the named point: `kill` ends the process at
+once, `pause` stops it until it is continued, `raise` lets the step fail. Without the variable a point costs one comparison.
 """
 
 import os

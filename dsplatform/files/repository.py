@@ -116,11 +116,11 @@ file_reference_deltas = Table(
 store_binding = Table(
     "store_binding",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default="true"),
+    Column("singleton", Boolean, primary_key=True, server_default="true"),
     Column("store_id", Text, nullable=False),
     Column("bound_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("restored_at", DateTime(timezone=True)),  # set: the database was restored, and nothing may be deleted until that is cleared
-    CheckConstraint("only", name="only"),
+    CheckConstraint("singleton", name="singleton"),
 )
 
 sweep_candidates = Table(

@@ -15,12 +15,12 @@ STATEMENTS = (
     # One row: the store that this database's keys point into. A job that deletes refuses any other.
     """
 CREATE TABLE store_binding (
-    only boolean DEFAULT 'true' NOT NULL,
+    singleton boolean DEFAULT 'true' NOT NULL,
     store_id text NOT NULL,
     bound_at timestamptz DEFAULT now() NOT NULL,
     restored_at timestamptz,
-    CONSTRAINT pk_store_binding PRIMARY KEY (only),
-    CONSTRAINT ck_store_binding_only CHECK (only)
+    CONSTRAINT pk_store_binding PRIMARY KEY (singleton),
+    CONSTRAINT ck_store_binding_singleton CHECK (singleton)
 )
     """,
     # Objects that a sweep found and nothing names. Only what a second, later sweep finds again is buried.
