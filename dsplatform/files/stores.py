@@ -7,9 +7,13 @@ durable, and only after it may a row name them. No transaction is open during an
 import ctypes
 import errno
 import os
+import stat
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 from uuid import UUID, uuid4
@@ -21,6 +25,20 @@ T = TypeVar("T")
 SYNC_ONE_BY_ONE = 16
 """Up to this many objects are synced one by one; above, the whole file system at once. On ext4 one `syncfs` after 8,000 small
 writes costs about 0.1 s, an fsync each about 4 s; for a few objects on a busy disk it is the other way round."""
+
+
+PAGE = 1_000
+"""Objects that a page of a listing has, at most."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object, as a listing shows it."""
+
+    key: str
+    size: int
+    modified_at: datetime
+    """By the store's clock."""
 
 
 class StorageBackend(Protocol):
@@ -58,6 +76,34 @@ class StorageBackend(Protocol):
 
     def discard_spooled(self, upload_id: UUID) -> None:
         """Removes what the upload spooled and did not place."""
+        ...
+
+    def spooled(self) -> Mapping[UUID, datetime]:
+        """The uploads that have spooled files here, each with when its newest one was last written, by the store's clock."""
+        ...
+
+    # What collection and scrubbing need.
+
+    def delete(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Removes objects; one that is not there counts as removed. Answers with those that may still be there, and why.
+
+        Raises `Unavailable` when the place does not answer: then any of them may be gone or there.
+        """
+        ...
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Sequence[StoredObject]]:
+        """The objects whose keys begin with `prefix` and come after `after`, in the order of their keys, in pages.
+
+        The iteration ends only after the last object: it raises `Unavailable` when the list cannot be had in full.
+        """
+        ...
+
+    def store_id(self) -> str:
+        """What tells this store from every other one, for as long as it exists. Raises `Unavailable` where it cannot be read."""
+        ...
+
+    def now(self) -> datetime:
+        """The store's clock, which dates its objects."""
         ...
 
 
@@ -149,12 +195,11 @@ class LocalStorage:
                 self._durable_folders |= folders
 
     def size(self, key: str) -> int | None:
-        try:
-            return os.stat(self._path(key)).st_size
-        except FileNotFoundError:
-            return None
-        except OSError as err:
-            raise Unavailable(f"storage folder {self.root} does not answer: {err.strerror}") from err
+        with self._answering():
+            try:
+                return os.stat(self._path(key)).st_size
+            except FileNotFoundError:
+                return None
 
     def open(self, key: str) -> BinaryIO:
         try:
@@ -174,6 +219,83 @@ class LocalStorage:
     def discard_spooled(self, upload_id: UUID) -> None:
         for spooled in self._temporary.glob(f"{upload_id.hex}.*"):
             spooled.unlink(missing_ok=True)
+
+    def spooled(self) -> Mapping[UUID, datetime]:
+        newest: dict[UUID, datetime] = {}
+        with self._answering(), os.scandir(self._temporary) as entries:
+            for entry in entries:
+                with suppress(ValueError, FileNotFoundError):  # not an upload's name; placed meanwhile
+                    upload_id = UUID(entry.name.partition(".")[0])
+                    written = _aware(entry.stat(follow_symlinks=False).st_mtime)
+                    newest[upload_id] = max(written, newest.get(upload_id, written))
+        return newest
+
+    def delete(self, keys: Collection[str]) -> Mapping[str, str]:
+        left: dict[str, str] = {}
+        for key in keys:
+            try:
+                os.unlink(self._path(key))
+            except FileNotFoundError:
+                pass
+            except OSError as err:
+                left[key] = err.strerror or str(err)
+        return left
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Sequence[StoredObject]]:
+        return _pages(found for found in self._walk(prefix, after) if found.key > after and found.key.startswith(prefix))
+
+    def _walk(self, prefix: str, after: str) -> Iterator[StoredObject]:
+        with self._answering():
+            folders = sorted(os.listdir(self._objects))
+        for folder in folders:
+            start = f"{folder}/"
+            if start >= after[: len(start)] and (start.startswith(prefix) or prefix.startswith(start)):
+                yield from self._listed(folder)
+
+    def _listed(self, folder: str) -> Iterator[StoredObject]:
+        """A folder's objects in the order of their names; one that is deleted meanwhile is left out."""
+        with self._answering():
+            try:
+                names = sorted(os.listdir(self._objects / folder))
+            except NotADirectoryError:
+                return  # nothing of ours
+            for name in names:
+                with suppress(FileNotFoundError):
+                    status = os.stat(self._objects / folder / name, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield StoredObject(f"{folder}/{name}", status.st_size, _aware(status.st_mtime))
+
+    def store_id(self) -> str:
+        with self._answering():
+            identity = (self.root / "STORE_ID").read_text().strip()
+        if not identity:
+            raise Unavailable(f"{self.root}/STORE_ID is empty: put back what it held, so that the store is known again")
+        return identity
+
+    def now(self) -> datetime:
+        probe = self._temporary / f"clock.{uuid4().hex}"
+        with self._answering():
+            try:
+                probe.touch(exist_ok=False)
+                return _aware(probe.stat().st_mtime)
+            finally:
+                probe.unlink(missing_ok=True)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise Unavailable(f"storage folder {self.root} does not answer: {err.strerror}") from err
+
+
+def _pages(objects: Iterator[StoredObject]) -> Iterator[Sequence[StoredObject]]:
+    while page := list(islice(objects, PAGE)):
+        yield page
+
+
+def _aware(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 @contextmanager
