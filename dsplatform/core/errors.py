@@ -19,6 +19,12 @@ class NotFound(DsplatformError):
     code = "not_found"
 
 
+class Gone(NotFound):
+    """The thing named existed, and was deleted on purpose: what is left of it is that it was there."""
+
+    code = "gone"
+
+
 class Conflict(DsplatformError):
     """The request is fine, but the state it was made for has moved on, or the name is taken."""
 

@@ -132,7 +132,11 @@ class VersionReader(Protocol):
     """Reads what versions hold."""
 
     def components(self, tx: Transaction, version_id: VersionId) -> Sequence[Component]:
-        """The components in their order."""
+        """The components in their order. Raises `Gone` for a version whose files were deleted."""
+        ...
+
+    def living(self, tx: Transaction, version_id: VersionId) -> None:
+        """Raises `Gone` for a version whose files were deleted."""
         ...
 
 

@@ -72,6 +72,8 @@ class Version(ValueObject):
     overlay_hash: ContentHash
     pointers: tuple[str, ...]
     """Branches and tags that point here."""
+    purged_at: datetime | None
+    """When its files were deleted; None for a version that can be read."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.errors import Gone
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
 from dsplatform.core.values import Component, Content
 from dsplatform.versioning.model import Draft, Head, Replaced, TagsNeverMove, Version
@@ -104,7 +105,7 @@ dataset_pointers = Table(
 
 _VERSION = """
     SELECT v.id, v.dataset_id, v.version_number, v.message, p.version_number AS parent_number, u.username AS author, v.created_at,
-           v.component_count, v.total_bytes, f.content_hash AS overlay_hash,
+           v.component_count, v.total_bytes, v.purged_at, f.content_hash AS overlay_hash,
            ARRAY(SELECT pointer_name FROM dataset_pointers r WHERE r.version_id = v.id ORDER BY is_tag, pointer_name) AS pointers
     FROM dataset_versions v JOIN users u ON u.id = v.created_by JOIN files f ON f.id = v.overlay_file_id
     LEFT JOIN dataset_versions p ON p.id = v.parent_version_id
@@ -122,14 +123,34 @@ class Versions:
         if ref.isascii() and ref.isdecimal() and len(ref) <= 9:
             sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND version_number = CAST(:ref AS integer)"
         elif ref == LATEST:
-            sql = "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND :ref <> '' ORDER BY version_number DESC LIMIT 1"
+            sql = (
+                "SELECT id FROM dataset_versions WHERE dataset_id = :dataset AND purged_at IS NULL AND :ref <> '' "
+                "ORDER BY version_number DESC LIMIT 1"
+            )
         else:
             sql = "SELECT version_id FROM dataset_pointers WHERE dataset_id = :dataset AND pointer_name = :ref"
         found = self._tx.scalar(sql, dataset=dataset_id, ref=ref)
         return None if found is None else VersionId(found)
 
+    def living(self, version_id: VersionId) -> None:
+        """Raises `Gone` for a version whose files were deleted.
+
+        Ask it after reading components, not before: a deletion commits its mark first and takes the rows then, so that what was read
+        before an answer without error was complete. Who makes something that refers to a version asks under the dataset's lock.
+        """
+        row = self._tx.row(
+            "SELECT d.slug, v.version_number, v.purged_at FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+            "WHERE v.id = :id AND v.purged_at IS NOT NULL",
+            id=version_id,
+        )
+        if row is not None:
+            raise Gone(
+                f"version {row['version_number']} of dataset {row['slug']!r} was deleted on {row['purged_at']:%Y-%m-%d}: "
+                f"its files are gone; `dsplatform log {row['slug']}` lists the others"
+            )
+
     def get(self, version_id: VersionId) -> Version:
-        """The version as lists show it."""
+        """The version as lists show it, also one that is gone."""
         row = self._tx.row(_VERSION + "WHERE v.id = :id", id=version_id)
         if row is None:
             raise AssertionError("asked for a version that was found before, in the same transaction")
@@ -152,7 +173,7 @@ class Versions:
         """(slug, newest version) of every living dataset that has one."""
         rows = self._tx.rows(
             "SELECT DISTINCT ON (d.slug) d.slug, v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
-            "WHERE d.deleted_at IS NULL ORDER BY d.slug, v.version_number DESC"
+            "WHERE d.deleted_at IS NULL AND v.purged_at IS NULL ORDER BY d.slug, v.version_number DESC"
         )
         return [(row["slug"], VersionId(row["id"])) for row in rows]
 
@@ -177,12 +198,13 @@ class Versions:
         return None if found is None else VersionId(found)
 
     def components(self, version_id: VersionId) -> Sequence[Component]:
-        """The components in their order."""
+        """The components in their order. Raises `Gone`."""
         rows = self._tx.rows(
             "SELECT c.component_name, c.component_type, c.file_id, f.content_hash, f.file_size, f.file_type FROM dataset_version_files c "
             "JOIN files f ON f.id = c.file_id WHERE c.version_id = :version ORDER BY c.component_index, c.component_name",
             version=version_id,
         )
+        self.living(version_id)
         return [
             Component(
                 FilePath(row["component_name"]),
@@ -338,4 +360,5 @@ def _version(row: Row) -> Version:
         row["total_bytes"],
         ContentHash(row["overlay_hash"]),
         tuple(row["pointers"]),
+        row["purged_at"],
     )

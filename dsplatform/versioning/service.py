@@ -98,7 +98,10 @@ class VersionService:
             return Versions(tx).page(dataset.id, before=before, limit=limit)
 
     def get_version(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> tuple[Version, Sequence[Component]]:
-        """A version and its components. `ref`: a number, `latest`, a branch or a tag; None is the head of `main`."""
+        """A version and its components. `ref`: a number, `latest`, a branch or a tag; None is the head of `main`.
+
+        Raises `VersionMissing`, and `Gone` for a version that was deleted.
+        """
         with self._db.transaction() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
             version_id = self.resolve(tx, dataset, ref)
@@ -135,8 +138,12 @@ class VersionService:
             return Versions(tx).newest_of_all()
 
     def components(self, tx: Transaction, version_id: VersionId) -> Sequence[Component]:
-        """The components in their order."""
+        """The components in their order. Raises `Gone` for a version whose files were deleted."""
         return Versions(tx).components(version_id)
+
+    def living(self, tx: Transaction, version_id: VersionId) -> None:
+        """Raises `Gone` for a version whose files were deleted."""
+        Versions(tx).living(version_id)
 
     def publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
