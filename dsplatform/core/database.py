@@ -67,12 +67,14 @@ class Transaction:
         self._session: Session | None = None
         self._watched: list[AggregateRoot] = []
         self._events: list[DomainEvent] = []
+        self._waiting: list[tuple[str, Mapping[str, object]]] = []
         self.committed = False
         """Whether the server has confirmed the commit."""
 
     @property
     def session(self) -> Session:
         """The ORM's session on this transaction, made when first needed."""
+        self.send()
         if self._session is None:
             self._session = Session(bind=self._connection, expire_on_commit=False, join_transaction_mode="control_fully")
         return self._session
@@ -103,10 +105,42 @@ class Transaction:
         found = self.row(sql, **params)
         return None if found is None else next(iter(found.values()))
 
+    def later(self, sql: str, **params: object) -> None:
+        """A statement whose answer nobody reads: it travels with the next one, or with the COMMIT, and spares a round trip.
+
+        The server runs statements in the order of the calls all the same; what it refuses is raised when they are sent.
+        """
+        if self._session is not None:
+            self._session.flush()
+        self._waiting.append((sql, params))
+
+    def send(self, *, commit: bool = False) -> None:
+        """Sends what waits, and on request the COMMIT with it."""
+        if self._waiting:
+            with self._driver.pipeline():
+                self._execute_waiting()
+                if commit:
+                    self._driver.commit()
+
     def _run(self, sql: str, params: Mapping[str, object]) -> Cursor[tuple[Any, ...]]:
         """By the driver itself, on the connection of pool and session: half of what a small statement costs would be in between."""
         if self._session is not None:
             self._session.flush()
+        try:
+            if not self._waiting:
+                return self._execute(sql, params)
+            with self._driver.pipeline():
+                self._execute_waiting()
+                return self._execute(sql, params)
+        except pg.IntegrityError as err:  # here already, so that a repository can turn a constraint's name into its own error
+            raise _translated(err) from err
+
+    def _execute_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for sql, params in waiting:
+            self._execute(sql, params)
+
+    def _execute(self, sql: str, params: Mapping[str, object]) -> Cursor[tuple[Any, ...]]:
         bound = {name: _array(value) if isinstance(value, list) else value for name, value in params.items()}
         return self._driver.execute(_statement(sql), bound)
 
@@ -130,8 +164,10 @@ class Transaction:
             with self.session.begin_nested():
                 self.session.connection()  # sets the savepoint now, not at the session's first statement
                 yield
+                self.send()
         except BaseException as err:
             del self._watched[watched:], self._events[events:]
+            self._waiting.clear()
             if isinstance(err, (pg.Error, exc.DBAPIError)):
                 raise _translated(err) from err
             raise
@@ -192,11 +228,13 @@ class Database:
         self._outbox = outbox
 
     @contextmanager
-    def reading(self) -> Iterator[Transaction]:
-        """For questions alone: each statement sees what is committed at its moment, and none waits for a COMMIT."""
+    def autocommit(self) -> Iterator[Transaction]:
+        """Each statement is a transaction of its own: for questions, and for one change by itself. None waits for a COMMIT."""
         try:
             with self._reader.connect() as connection:
-                yield Transaction(connection)
+                tx = Transaction(connection)
+                yield tx
+                tx.send()
         except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
@@ -213,6 +251,7 @@ class Database:
                 events = tx.settle()
                 if events and self._outbox:
                     self._outbox(tx, events)
+                tx.send(commit=True)
             tx.committed = True
         except (pg.Error, exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
             raise _translated(err) from err

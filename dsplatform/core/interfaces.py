@@ -30,8 +30,11 @@ from dsplatform.core.values import (
 class Upload(Protocol):
     """Bytes on their way into the store: add, seal, record. What is not recorded is given back by the garbage collector."""
 
-    def add(self, sources: Sequence[Source]) -> Sequence[Content | Refused]:
-        """Hashes every source and writes what the store lacks. One answer per source, in their order."""
+    def add(self, sources: Sequence[Source], *, surely_new: bool = False) -> Sequence[Content | Refused]:
+        """Hashes every source and writes what the store lacks. One answer per source, in their order.
+
+        `surely_new` spares the question whether the store has them; where it has, `record` raises `UploadOvertaken`.
+        """
         ...
 
     def seal(self) -> None:

@@ -1,7 +1,7 @@
 """Tables and statements of the content-addressed store."""
 
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,8 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.database import ConstraintViolated, Row, Transaction, metadata
 from dsplatform.core.types import ContentHash, FileId
+from dsplatform.core.values import UploadOvertaken
 
 files = Table(
     "files",
@@ -134,6 +135,17 @@ sweep_candidates = Table(
 _COLUMNS = "f.id, f.content_hash, f.file_size, f.file_path, f.file_type, f.state, f.created_at"
 
 
+class NewFile(NamedTuple):
+    """A content that the store did not have, as its row will be."""
+
+    content_hash: ContentHash
+    file_size: int
+    file_path: str
+    file_type: str
+    mime_type: str
+    compression_type: str | None
+
+
 class Files:
     """Statements about stored contents."""
 
@@ -177,21 +189,27 @@ class Files:
         )
         return {row["id"]: row for row in rows}
 
-    def insert(self, rows: Sequence[Mapping[str, object]], storage_type: str) -> Mapping[ContentHash, FileId]:
-        """Records new contents; a content that was recorded meanwhile is left out of the answer.
+    def insert(self, rows: Collection[NewFile], storage_type: str, *, ending: UUID | None = None) -> Mapping[ContentHash, FileId]:
+        """Records new contents, and ends the intent `ending` where one is given: nothing is recorded when that has expired.
 
+        Raises `UploadOvertaken` when one of the contents was recorded meanwhile: the transaction is lost, and the caller looks again.
         Inserted in hash order so that two batches with contents in common cannot deadlock.
         """
-        ordered = sorted(rows, key=itemgetter("content_hash"))
-        names = ("content_hash", "file_size", "file_path", "file_type", "mime_type", "compression_type")
-        inserted = self._tx.tuples(
-            "INSERT INTO files (storage_type, content_hash, file_size, file_path, file_type, mime_type, compression_type) "
-            "SELECT :storage_type, n.* FROM unnest(CAST(:content_hash AS text[]), CAST(:file_size AS bigint[]), "
-            "CAST(:file_path AS text[]), CAST(:file_type AS text[]), CAST(:mime_type AS text[]), CAST(:compression_type AS text[])) n "
-            "ON CONFLICT (content_hash) DO NOTHING RETURNING content_hash, id",
-            storage_type=storage_type,
-            **{name: [row[name] for row in ordered] for name in names},
-        )
+        try:
+            inserted = self._tx.tuples(
+                "WITH ended AS (DELETE FROM upload_intents WHERE id = :ending AND expires_at > now() RETURNING id) "
+                "INSERT INTO files (storage_type, content_hash, file_size, file_path, file_type, mime_type, compression_type) "
+                "SELECT :storage_type, n.* FROM unnest(CAST(:content_hash AS text[]), CAST(:file_size AS bigint[]), "
+                "CAST(:file_path AS text[]), CAST(:file_type AS text[]), CAST(:mime_type AS text[]), CAST(:compression_type AS text[])) n "
+                "WHERE CAST(:ending AS uuid) IS NULL OR EXISTS (SELECT 1 FROM ended) RETURNING content_hash, id",
+                storage_type=storage_type,
+                ending=ending,
+                **{name: list(values) for name, values in zip(NewFile._fields, zip(*sorted(rows), strict=True), strict=True)},
+            )
+        except ConstraintViolated as err:
+            if err.constraint != "uq_files_content_hash":
+                raise
+            raise UploadOvertaken("another upload recorded some of these contents first") from err
         return dict(inserted)
 
     def heal(self, file_id: FileId, old_key: str, new_key: str, size: int) -> bool:

@@ -102,7 +102,7 @@ class FileService:
 
         Raises `FileMissing` for an id that does not exist, `FileDamaged` when an object is lost.
         """
-        with self._db.reading() as tx:
+        with self._db.autocommit() as tx:
             keys = Files(tx).keys(file_ids)
         with ExitStack() as paths:
             opened = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import Unavailable
@@ -23,7 +23,7 @@ from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
 from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, storage_key
 from dsplatform.files.reading import SourceRefused, Taken, take
-from dsplatform.files.repository import Files, Intents
+from dsplatform.files.repository import Files, Intents, NewFile
 from dsplatform.files.stores import StorageBackend
 
 A = TypeVar("A")
@@ -88,14 +88,17 @@ class StagedUpload:
 
     # --- add -------------------------------------------------------------------------------------------------------------------
 
-    def add(self, sources: Sequence[Source]) -> Sequence[Content | Refused]:
-        """Hashes every source and writes what the store lacks. One answer per source, in their order."""
+    def add(self, sources: Sequence[Source], *, surely_new: bool = False) -> Sequence[Content | Refused]:
+        """Hashes every source and writes what the store lacks. One answer per source, in their order.
+
+        `surely_new` spares the question whether the store has them; where it has, recording is overtaken and `reconcile` asks.
+        """
         answers: list[Content | Refused] = []
         for window, large in _windows(sources):
-            answers += self._add_window(window, large)
+            answers += self._add_window(window, large, surely_new=surely_new)
         return answers
 
-    def _add_window(self, sources: Sequence[Source], large: Sequence[int]) -> list[Content | Refused]:
+    def _add_window(self, sources: Sequence[Source], large: Sequence[int], *, surely_new: bool) -> list[Content | Refused]:
         results = self._take_all(sources, large)
         fresh: list[_Held] = []
         for source, result in zip(sources, results, strict=True):
@@ -103,7 +106,10 @@ class StagedUpload:
                 held = _Held(result, source)
                 self._held[result.content_hash] = held
                 fresh.append(held)
-        self._settle(fresh)
+        if surely_new:
+            self._keep(fresh)
+        else:
+            self._settle(fresh)
         new = {held.taken.content_hash for held in fresh if held.is_new}
         answers: list[Content | Refused] = []
         for result in results:
@@ -137,7 +143,7 @@ class StagedUpload:
 
     def _settle(self, contents: Sequence[_Held]) -> None:
         """Looks each content up, and writes those that the store lacks or has lost."""
-        with self._db.reading() as tx:
+        with self._db.autocommit() as tx:
             placed = Files(tx).placed([held.taken.content_hash for held in contents])
         hits = [held for held in contents if held.taken.content_hash in placed]
         sizes = self._each([placed[held.taken.content_hash][1] for held in hits], self._storage.size)
@@ -146,14 +152,17 @@ class StagedUpload:
             held.bad_key = None if size == held.taken.size and state == "ok" else key
             if key == held.key:  # our own row: its commit arrived though its answer did not
                 held.key = held.bad_key = None
-        missing = [held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)]
+        self._keep([held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)])
+        for held in contents:
+            if held.key is None and isinstance(held.source, (str, Path)):  # can be read again
+                held.taken.data = None
+
+    def _keep(self, missing: Sequence[_Held]) -> None:
+        """Gives contents that the store lacks their keys, and writes when enough of them are held."""
         for held in missing:
             held.key = storage_key(held.taken.content_hash, self._id)
         self._unwritten += missing
         self._unwritten_bytes += sum(len(held.taken.data or b"") for held in missing)
-        for held in contents:
-            if held.key is None and isinstance(held.source, (str, Path)):  # can be read again
-                held.taken.data = None
         if self._unwritten_bytes > WINDOW_BYTES:
             self._write_out()
 
@@ -203,13 +212,13 @@ class StagedUpload:
         return self._intent_open and not (self._closed_by and self._closed_by.committed)
 
     def _open_intent(self, keys: Sequence[str] = ()) -> None:
-        with self._db.transaction() as tx:
+        with self._db.autocommit() as tx:
             if not self._intent_open:
                 Intents(tx).open(self._id, self._storage.kind, keys)
             elif self._closed_by and Intents(tx).reopen(self._id, self._storage.kind, keys):
                 self._closed_by = None
             elif not Intents(tx).extend(self._id, keys):
-                raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
+                raise _expired()
         self._intent_open = True
         self._renewed_at = time.monotonic()
 
@@ -249,25 +258,26 @@ class StagedUpload:
             raise AssertionError("seal() comes before record(): a row must never name bytes that a power cut can take")
         wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes)]
         ids: dict[ContentHash, FileId] = {}
-        if self._intent_alive:
-            self._keep_intent(tx, wanted)
-        files = Files(tx)
         new = [held for held in wanted if held.is_new]
+        ending = self._keep_intent(tx, wanted, ends=bool(new)) if self._intent_alive else None
         if new:
-            ids.update(files.insert([_row(held) for held in new], self._storage.kind))
-            if len(ids) < len(new):
-                raise UploadOvertaken("another upload recorded some of these contents first")
+            ids.update(Files(tx).insert([_row(held) for held in new], self._storage.kind, ending=ending))
+            if not ids:
+                raise _expired()
         ids.update(self._pin(tx, [held for held in wanted if not held.is_new]))
         return ids
 
-    def _keep_intent(self, tx: Transaction, wanted: Sequence[_Held]) -> None:
-        """With the last of our own objects the intent ends in the same transaction; before, it is held against expiry."""
+    def _keep_intent(self, tx: Transaction, wanted: Sequence[_Held], *, ends: bool) -> UUID | None:
+        """With the last of our own objects the intent ends in the same transaction, together with the insertion of new contents where
+        `ends` says that there is one: the answer is its id. Before, it is held against expiry."""
         ours = {held.taken.content_hash for held in self._held.values() if held.key is not None}
         last = ours <= {held.taken.content_hash for held in wanted}
-        alive = Intents(tx).close(self._id) if last else Intents(tx).hold(self._id)
-        if not alive:
-            raise UploadExpired("the upload was idle for more than an hour and has expired: start it again")
         self._closed_by = tx if last else None
+        if last and ends:
+            return self._id
+        if not (Intents(tx).close(self._id) if last else Intents(tx).hold(self._id)):
+            raise _expired()
+        return None
 
     def _pin(self, tx: Transaction, known: Sequence[_Held]) -> dict[ContentHash, FileId]:
         """Contents that the store has: pinned, healed where their object is bad, our spare copies given to the collector."""
@@ -296,16 +306,16 @@ class StagedUpload:
         self.seal()
 
 
-def _row(held: _Held) -> dict[str, object]:
-    kind = held.taken.file_type
-    return {
-        "content_hash": held.taken.content_hash,
-        "file_size": held.taken.size,
-        "file_path": held.key,
-        "file_type": kind,
-        "mime_type": MIME_TYPES.get(kind, "application/octet-stream"),
-        "compression_type": kind if kind in COMPRESSIONS else None,
-    }
+def _expired() -> UploadExpired:
+    return UploadExpired("the upload was idle for more than an hour and has expired: start it again")
+
+
+def _row(held: _Held) -> NewFile:
+    if held.key is None:
+        raise AssertionError("a new content was written under a key")
+    taken, kind = held.taken, held.taken.file_type
+    mime_type = MIME_TYPES.get(kind, "application/octet-stream")
+    return NewFile(taken.content_hash, taken.size, held.key, kind, mime_type, kind if kind in COMPRESSIONS else None)
 
 
 def _held_bytes(source: Source) -> int:

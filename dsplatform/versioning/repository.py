@@ -267,7 +267,7 @@ class Versions:
             raise AssertionError("an aggregate without GROUP BY always gives one row")
         version_id = VersionId(row["id"])
         if draft.seen is not None and draft.seen.components > len(diff.updated) + len(diff.removed):
-            self._tx.execute(
+            self._tx.later(
                 "INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata) "
                 "SELECT :version, component_name, component_type, component_index, file_id, metadata FROM dataset_version_files "
                 "WHERE version_id = :parent AND component_name <> ALL(CAST(:touched AS text[]))",
@@ -275,7 +275,7 @@ class Versions:
                 parent=parent,
                 touched=[*(name for name, _ in changed), *diff.removed],
             )
-        self._tx.execute(
+        self._tx.later(
             "INSERT INTO dataset_version_files (version_id, component_name, component_index, file_id) "
             "SELECT :version, n.name, coalesce(old.component_index, n.at - 1 + (SELECT coalesce(max(component_index) + 1, 0) "
             "FROM dataset_version_files WHERE version_id = :parent)), n.file_id "

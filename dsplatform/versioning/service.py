@@ -24,6 +24,10 @@ def _at(index: int, within: Callable[[Transaction, int, Committed], None]) -> Ca
     return lambda tx, committed: within(tx, index, committed)
 
 
+def _moved(change: VersionChange) -> HeadMoved:
+    return HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+
+
 def _nothing(_tx: Transaction, _index: int, _committed: Committed) -> None: ...
 
 
@@ -174,7 +178,7 @@ class VersionService:
 
     def _draft(self, change: VersionChange) -> Draft:
         """Works a change out against the present head, without holding it: the commit compares again."""
-        with self._db.reading() as tx:
+        with self._db.autocommit() as tx:
             self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
             seen, forks = self._head(tx, change)
             versions = Versions(tx)
@@ -210,7 +214,7 @@ class VersionService:
     def _hold(self, upload: Upload, drafts: Sequence[Draft]) -> list[ContentHash | None]:
         """Writes the overlays of those drafts that make a version."""
         making = [draft for draft in drafts if not draft.difference.is_empty]
-        contents = iter(upload.add([BytesIO(draft.overlay) for draft in making]))
+        contents = iter(upload.add([BytesIO(draft.overlay) for draft in making], surely_new=True))
         hashes: list[ContentHash | None] = []
         for draft in drafts:
             content = None if draft.difference.is_empty else next(contents)
@@ -245,9 +249,10 @@ class VersionService:
         versions, pointers = Versions(tx), Pointers(tx)
         if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
             return self._answer(draft, earlier, versions.number(earlier), created=False)
-        seen, forks = self._head(tx, change)
-        if (seen, forks) != (draft.seen, draft.forks):
-            raise HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+        # A branch that exists is compared when it moves; where a new one begins is compared here.
+        if (draft.forks or draft.seen is None) and self._head(tx, change) != (draft.seen, draft.forks):
+            raise _moved(change)
+        seen, forks = draft.seen, draft.forks
         if overlay is None:
             if seen is None:
                 raise AssertionError("a first version is never empty")
@@ -263,7 +268,7 @@ class VersionService:
         else:
             moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id)
         if not moved:
-            raise HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+            raise _moved(change)
         tx.publish(VersionCommitted(change.dataset.id, version_id, change.branch))
         return self._answer(draft, version_id, number, created=True)
 

@@ -95,14 +95,14 @@ strings = (
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(strings), numbers=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)))
 def test_lists_reach_the_server_as_they_are(texts: list[str | None], numbers: list[int | None], db: Database) -> None:
-    with db.reading() as tx:
+    with db.autocommit() as tx:
         row = tx.row("SELECT CAST(:texts AS text[]) AS texts, CAST(:numbers AS bigint[]) AS numbers", texts=texts, numbers=numbers)
     assert row is not None
     assert (row["texts"], row["numbers"]) == (texts, numbers)
 
 
 def test_what_is_read_is_what_is_committed_at_that_moment(noting: Database) -> None:
-    with noting.reading() as tx:
+    with noting.autocommit() as tx:
         assert tx.scalar("SELECT count(*) FROM notes") == 0
         with noting.transaction() as other:
             note(other, "a")
@@ -239,7 +239,7 @@ def test_a_connection_that_was_lost_while_idle_is_replaced_unnoticed(
 def test_a_connection_that_was_lost_a_moment_ago_is_unavailable_once(noting: Database, database_url: str) -> None:
     assert notes(noting) == []
     _terminate_the_others(database_url)
-    with pytest.raises(Unavailable, match="the database does not answer"), noting.reading() as tx:
+    with pytest.raises(Unavailable, match="the database does not answer"), noting.autocommit() as tx:
         tx.scalar("SELECT 1")
     assert notes(noting) == []
 

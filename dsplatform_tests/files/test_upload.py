@@ -386,7 +386,7 @@ def test_an_expired_upload_records_nothing(parts: int, platform: Platform) -> No
 
 
 def test_the_claim_fails_when_the_intent_is_not_looked_at(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StagedUpload, "_keep_intent", lambda *_: None)
+    monkeypatch.setattr(StagedUpload, "_keep_intent", lambda *_, **__: None)
     assert _recorded_after_expiry(platform, 2)
 
 
