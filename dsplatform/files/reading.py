@@ -38,9 +38,16 @@ class Taken:
 
     content_hash: ContentHash
     size: int
-    file_type: str
     data: bytes | None = None
     spooled: Path | None = None
+    known_type: str | None = None
+
+    @property
+    def file_type(self) -> str:
+        """The kind of content; looked for when it is first asked for, because for a duplicate the store knows it."""
+        if self.known_type is None:
+            self.known_type = sniff((self.data or b"")[:HEAD_BYTES])
+        return self.known_type
 
 
 def take(source: Source, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
@@ -84,7 +91,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _in_memory(data: bytes) -> Taken:
-    return Taken(ContentHash(hashlib.sha256(data).hexdigest()), len(data), sniff(data[:HEAD_BYTES]), data=data)
+    return Taken(ContentHash(hashlib.sha256(data).hexdigest()), len(data), data=data)
 
 
 def _take_stream(reader: BinaryIO, spool: Spool, small: int, alive: Callable[[int], None]) -> Taken:
@@ -127,7 +134,7 @@ def _spooled(reader: BinaryIO, start: bytes, path: Path, alive: Callable[[int], 
         if err.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise Unavailable(f"the storage has no space left at {path.parent}: free space and repeat; nothing was recorded") from err
         raise Unavailable(f"the storage failed at {path.parent}: {err.strerror}; nothing was recorded") from err
-    return Taken(ContentHash(digest.hexdigest()), size, sniff(head), spooled=path)
+    return Taken(ContentHash(digest.hexdigest()), size, spooled=path, known_type=sniff(head))
 
 
 def _write_all(target: BinaryIO, chunk: bytes) -> None:

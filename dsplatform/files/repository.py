@@ -90,6 +90,7 @@ tombstones = Table(
     metadata,
     Column("storage_key", Text, primary_key=True),
     Column("content_hash", CHAR(64)),
+    Column("file_size", BigInteger),  # null: not known, because no file was ever made of it
     Column("reason", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("purge_after", DateTime(timezone=True), nullable=False),
@@ -156,12 +157,13 @@ class Files:
         """The rows of those contents that are stored."""
         return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes))  # noqa: S608
 
-    def placed(self, hashes: Collection[ContentHash]) -> Mapping[ContentHash, tuple[FileId, str, str]]:
-        """(id, storage key, state) of those contents that are stored; made for many at once."""
+    def placed(self, hashes: Collection[ContentHash]) -> Mapping[ContentHash, tuple[FileId, str, str, str]]:
+        """(id, storage key, state, file type) of those contents that are stored; made for many at once."""
         rows = self._tx.tuples(
-            "SELECT content_hash, id, file_path, state FROM files WHERE content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes)
+            "SELECT content_hash, id, file_path, state, file_type FROM files WHERE content_hash = ANY(CAST(:hashes AS bpchar[]))",
+            hashes=list(hashes),
         )
-        return {content_hash: (file_id, key, state) for content_hash, file_id, key, state in rows}
+        return {content_hash: (file_id, key, state, file_type) for content_hash, file_id, key, state, file_type in rows}
 
     def one(self, file_id: FileId) -> Row | None:
         """The file with its exact reference count."""

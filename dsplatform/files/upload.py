@@ -116,7 +116,8 @@ class StagedUpload:
             if isinstance(result, Refused):
                 answers.append(result)
                 continue
-            answers.append(Content(result.content_hash, result.size, result.file_type, is_new=result.content_hash in new))
+            file_type = self._held[result.content_hash].taken.file_type
+            answers.append(Content(result.content_hash, result.size, file_type, is_new=result.content_hash in new))
             new.discard(result.content_hash)  # the second source with these bytes is a duplicate of the first
         return answers
 
@@ -148,7 +149,7 @@ class StagedUpload:
         hits = [held for held in contents if held.taken.content_hash in placed]
         sizes = self._each([placed[held.taken.content_hash][1] for held in hits], self._storage.size)
         for held, size in zip(hits, sizes, strict=True):
-            held.file_id, key, state = placed[held.taken.content_hash]
+            held.file_id, key, state, held.taken.known_type = placed[held.taken.content_hash]
             held.bad_key = None if size == held.taken.size and state == "ok" else key
             if key == held.key:  # our own row: its commit arrived though its answer did not
                 held.key = held.bad_key = None
