@@ -12,6 +12,7 @@ depends_on = None
 
 STATEMENTS = (
     "ALTER TABLE upload_intents ALTER COLUMN storage_keys SET STORAGE EXTERNAL",
+    "ALTER TABLE tombstones ADD COLUMN file_size bigint",
     # One row: the store that this database's keys point into. A job that deletes refuses any other.
     """
 CREATE TABLE store_binding (
@@ -67,6 +68,7 @@ def downgrade() -> None:
         "DROP TABLE retention_rules",
         "DROP TABLE sweep_candidates",
         "DROP TABLE store_binding",
+        "ALTER TABLE tombstones DROP COLUMN file_size",
         "ALTER TABLE upload_intents ALTER COLUMN storage_keys SET STORAGE EXTENDED",
     ):
         op.execute(statement)
