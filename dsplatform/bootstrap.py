@@ -26,6 +26,7 @@ from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import DropFolder
 from dsplatform.permissions.service import PermissionService
 from dsplatform.schemas.service import SchemaService
+from dsplatform.versioning.deletion import DeletionService
 from dsplatform.versioning.service import VersionService
 
 
@@ -40,6 +41,7 @@ class Platform:
     files: FileService
     datasets: DatasetService
     versions: VersionService
+    deletion: DeletionService
     schemas: SchemaService
     ingestion: IngestionService
 
@@ -69,6 +71,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         files = FileService(db, LocalStorage(Path(settings.storage_url)), workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
         versions = VersionService(db, files, datasets, permissions)
+        deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions)
         folder = DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
         ingestion = IngestionService(
@@ -84,7 +87,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             batch_files=settings.batch_files,
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
-        yield Platform(settings, db, outbox, permissions, files, datasets, versions, schemas, ingestion)
+        yield Platform(settings, db, outbox, permissions, files, datasets, versions, deletion, schemas, ingestion)
 
 
 def _interfaces_hold(platform: Platform) -> None:

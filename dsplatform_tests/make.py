@@ -85,6 +85,30 @@ def object_path(platform: Platform, file_id: FileId) -> Path:
     return _objects(platform) / platform.files.get_file(file_id).storage_key
 
 
+def point(platform: Platform, of: DatasetRef, name: str, version_id: VersionId, *, tag: bool = True) -> None:
+    """A tag, or a branch, as a row."""
+    with platform.db.transaction() as tx:
+        tx.execute(
+            "INSERT INTO dataset_pointers (dataset_id, pointer_name, version_id, is_tag) VALUES (:dataset, :name, :version, :tag)",
+            dataset=of.id,
+            name=name,
+            version=version_id,
+            tag=tag,
+        )
+
+
+def unnamed(platform: Platform) -> tuple[int, int]:
+    """(number, bytes) of the contents that nothing names: what the collector will take."""
+    with platform.db.transaction() as tx:
+        ((files, size),) = tx.tuples(
+            "SELECT count(*), coalesce(sum(f.file_size), 0) FROM files f "
+            "WHERE NOT EXISTS (SELECT 1 FROM dataset_version_files c WHERE c.file_id = f.id) "
+            "AND NOT EXISTS (SELECT 1 FROM dataset_versions v WHERE v.overlay_file_id = f.id) "
+            "AND NOT EXISTS (SELECT 1 FROM staged_files s WHERE s.file_id = f.id)"
+        )
+    return files, int(size)
+
+
 # --- the invariants ------------------------------------------------------------------------------------------------------------
 
 

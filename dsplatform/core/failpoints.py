@@ -15,6 +15,8 @@ POINTS: dict[str, str] = {
     "upload.recorded": "C1",
     "version.committing": "C1",
     "version.committed": "C2",
+    "version.emptying": "D1",
+    "dataset.reaping": "D1",
 }
 """Every point, and the row of the crash matrix that it stands for. A test compares this list with the calls and with the matrix."""
 

@@ -94,6 +94,18 @@ class DatasetDirectory(Protocol):
         """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `NotFound`."""
         ...
 
+    def expired(self, tx: Transaction) -> Sequence[DatasetRef]:
+        """Deleted datasets that can no longer be restored, in the order of their deletion."""
+        ...
+
+    def lock_expired(self, tx: Transaction, dataset_id: DatasetId) -> bool:
+        """Keeps others away from what is left of a dataset; False unless it was deleted and can no longer be restored."""
+        ...
+
+    def forget(self, tx: Transaction, dataset_id: DatasetId) -> None:
+        """The end of a dataset that holds nothing any more. The caller holds `lock_expired`."""
+        ...
+
 
 class AccessControl(Protocol):
     """Who may do what."""
@@ -108,6 +120,10 @@ class AccessControl(Protocol):
 
     def own(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> None:
         """Gives the creator of a new dataset `admin` on it."""
+        ...
+
+    def disown(self, tx: Transaction, dataset_id: DatasetId) -> None:
+        """Takes back every right on a dataset that is about to be no more."""
         ...
 
 

@@ -11,6 +11,9 @@ from dsplatform.core.types import DatasetName
 
 MAX_LABELS = 100
 
+RESTORABLE_DAYS = 30
+"""How long a deleted dataset can be restored. Then it is reaped."""
+
 
 class DatasetMissing(NotFound):
     """No living dataset of that name, or not for this caller."""
@@ -22,6 +25,12 @@ class DatasetNameTaken(Conflict):
     """The owner has a living dataset of that name."""
 
     code = "dataset_name_taken"
+
+
+class NothingToRestore(NotFound):
+    """No deleted dataset of that name, or it was deleted too long ago."""
+
+    code = "nothing_to_restore"
 
 
 def labels(values: Iterable[str]) -> list[str]:
@@ -79,3 +88,16 @@ class DatasetSummary(ValueObject):
     versions: int
     latest_version: int | None
     latest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DeletedDataset(ValueObject):
+    """A dataset that was deleted and can be restored."""
+
+    id: int
+    name: str
+    slug: str
+    owner: str
+    versions: int
+    deleted_at: datetime
+    restorable_until: datetime

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, For
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
 from dsplatform.core.types import DatasetId
 from dsplatform.core.values import DatasetRef
-from dsplatform.datasets.model import Dataset, DatasetSummary
+from dsplatform.datasets.model import RESTORABLE_DAYS, Dataset, DatasetSummary, DeletedDataset
 
 datasets = Table(
     "datasets",
@@ -34,8 +34,15 @@ _SUMMARY = """
     FROM datasets d JOIN users u ON u.id = d.created_by
     LEFT JOIN LATERAL (
         SELECT count(*) AS versions, max(version_number) AS latest_version, max(created_at) AS latest_at
-        FROM dataset_versions WHERE dataset_id = d.id) v ON true
+        FROM dataset_versions WHERE dataset_id = d.id AND purged_at IS NULL) v ON true
     WHERE d.deleted_at IS NULL
+"""
+
+_DELETED = """
+    SELECT d.id, d.name, d.slug, u.username AS owner, d.deleted_at, d.deleted_at + make_interval(days => :days) AS restorable_until,
+           (SELECT count(*) FROM dataset_versions WHERE dataset_id = d.id AND purged_at IS NULL) AS versions
+    FROM datasets d JOIN users u ON u.id = d.created_by
+    WHERE d.deleted_at + make_interval(days => :days) > now()
 """
 
 
@@ -54,7 +61,7 @@ class Datasets(SqlRepository[Dataset]):
             name=name,
             user=user_id,
         )
-        return None if row is None else DatasetRef(DatasetId(row["id"]), row["name"], row["slug"], row["created_by"])
+        return None if row is None else _ref(row)
 
     def free_slug(self, name: str) -> str:
         """The slug for a new dataset of that name. Two creators may be told the same; the unique constraint decides."""
@@ -95,6 +102,81 @@ class Datasets(SqlRepository[Dataset]):
         if row is None:
             raise AssertionError("asked for a dataset that was found before, in the same transaction")
         return _summary(row)
+
+    # --- deleted ones ----------------------------------------------------------------------------------------------------------
+
+    def delete(self, dataset_id: DatasetId) -> DeletedDataset | None:
+        """Hides the dataset from now on; None when somebody else did.
+
+        FOR UPDATE waits for every commit, and for whoever writes a row that refers to the dataset.
+        """
+        if self.tx.row("SELECT 1 FROM datasets WHERE id = :id AND deleted_at IS NULL FOR UPDATE", id=dataset_id) is None:
+            return None
+        self.tx.execute("UPDATE datasets SET deleted_at = clock_timestamp() WHERE id = :id", id=dataset_id)
+        row = self.tx.row(_DELETED + "AND d.id = :id", id=dataset_id, days=RESTORABLE_DAYS)
+        return None if row is None else DeletedDataset(**row)
+
+    def restorable(self) -> Sequence[DeletedDataset]:
+        """Deleted datasets that can be restored, the last deleted first."""
+        rows = self.tx.rows(_DELETED + "ORDER BY d.deleted_at DESC, d.id", days=RESTORABLE_DAYS)
+        return [DeletedDataset(**row) for row in rows]
+
+    def find_deleted(self, user_id: int, name: str) -> DatasetRef | None:
+        """The deleted dataset that the name means to this user: an own one before another's, its slug before its name, the last
+        deleted before earlier ones."""
+        row = self.tx.row(
+            "SELECT id, name, slug, created_by FROM datasets WHERE deleted_at + make_interval(days => :days) > now() "
+            "AND ((name = :name AND created_by = :user) OR slug = :name) "
+            "ORDER BY created_by = :user DESC, slug = :name DESC, deleted_at DESC LIMIT 1",
+            name=name,
+            user=user_id,
+            days=RESTORABLE_DAYS,
+        )
+        return None if row is None else _ref(row)
+
+    def restore(self, dataset_id: DatasetId, name: str) -> bool:
+        """Shows the dataset again, under this name; False when it was restored already, or its time is over.
+
+        The lock is taken first and the clock read after it: a transaction that waited for the reaper must not believe the time at
+        which it began.
+        """
+        self.tx.row("SELECT 1 FROM datasets WHERE id = :id FOR UPDATE", id=dataset_id)
+        return (
+            self.tx.execute(
+                "UPDATE datasets SET deleted_at = NULL, name = :name "
+                "WHERE id = :id AND deleted_at + make_interval(days => :days) > clock_timestamp()",
+                id=dataset_id,
+                name=name,
+                days=RESTORABLE_DAYS,
+            )
+            == 1
+        )
+
+    def expired(self) -> Sequence[DatasetRef]:
+        """Deleted datasets that can no longer be restored, in the order of their deletion."""
+        rows = self.tx.rows(
+            "SELECT id, name, slug, created_by FROM datasets WHERE deleted_at + make_interval(days => :days) <= now() "
+            "ORDER BY deleted_at, id",
+            days=RESTORABLE_DAYS,
+        )
+        return [_ref(row) for row in rows]
+
+    def lock_expired(self, dataset_id: DatasetId) -> bool:
+        """Keeps others away from what is left of a dataset; False unless it was deleted and can no longer be restored."""
+        row = self.tx.row(
+            "SELECT 1 FROM datasets WHERE id = :id AND deleted_at + make_interval(days => :days) <= now() FOR UPDATE",
+            id=dataset_id,
+            days=RESTORABLE_DAYS,
+        )
+        return row is not None
+
+    def forget(self, dataset_id: DatasetId) -> None:
+        """Takes the dataset's row away. Nothing refers to it any more."""
+        self.tx.execute("DELETE FROM datasets WHERE id = :id", id=dataset_id)
+
+
+def _ref(row: Row) -> DatasetRef:
+    return DatasetRef(DatasetId(row["id"]), row["name"], row["slug"], row["created_by"])
 
 
 def _escaped(pattern: str) -> str:

@@ -2,14 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from unicodedata import normalize
 
 from dsplatform.core.database import ConstraintViolated, Database, Transaction
 from dsplatform.core.domain import Actor
+from dsplatform.core.errors import Denied
 from dsplatform.core.interfaces import AccessControl
 from dsplatform.core.types import DatasetId, PermissionType, dataset_name
 from dsplatform.core.values import DatasetRef
-from dsplatform.datasets.model import Dataset, DatasetMissing, DatasetNameTaken, DatasetSummary, labels
+from dsplatform.datasets.model import (
+    RESTORABLE_DAYS,
+    Dataset,
+    DatasetMissing,
+    DatasetNameTaken,
+    DatasetSummary,
+    DeletedDataset,
+    NothingToRestore,
+    labels,
+)
 from dsplatform.datasets.repository import Datasets
 
 MAX_ATTEMPTS = 20
@@ -69,6 +80,63 @@ class DatasetService:
         with self._db.transaction() as tx:
             return Datasets(tx).page(search=words, label=label, after=after, limit=limit)
 
+    # --- deletion --------------------------------------------------------------------------------------------------------------
+
+    def delete_dataset(self, actor: Actor, name: str) -> DeletedDataset:
+        """Hides the dataset at once, after the commits that are under way; needs `admin` on it.
+
+        Its name is free for a new dataset, its slug stays taken. It can be restored for 30 days, then it is reaped with all it holds.
+        """
+        with self._db.transaction() as tx:
+            found = self.find(tx, actor, name)
+            self._access.require(tx, actor, PermissionType.ADMIN, found.id)
+            deleted = Datasets(tx).delete(found.id)
+            if deleted is None:
+                raise DatasetMissing(f"dataset {name!r} was deleted by somebody else just now: `dsplatform restore` lists it")
+            return deleted
+
+    def restorable(self, actor: Actor) -> Sequence[DeletedDataset]:
+        """Deleted datasets that the actor can restore, the last deleted first."""
+        with self._db.transaction() as tx:
+            return [dataset for dataset in Datasets(tx).restorable() if self._administers(tx, actor, DatasetId(dataset.id))]
+
+    def restore_dataset(self, actor: Actor, name: str, *, new_name: str | None = None) -> DatasetRef:
+        """Brings a deleted dataset back as it was; needs `admin` on it.
+
+        `name`: its slug, or the name of an own one; where several had the name, the last deleted. Raises `NothingToRestore`, and
+        `DatasetNameTaken` when its owner has another dataset of the name by now.
+        """
+        with self._db.transaction() as tx:
+            found = Datasets(tx).find_deleted(actor.user_id, normalize("NFC", name))
+            if found is None:
+                raise NothingToRestore(
+                    f"there is no deleted dataset {name!r}: `dsplatform restore` lists those of the last {RESTORABLE_DAYS} days"
+                )
+            self._access.require(tx, actor, PermissionType.ADMIN, found.id)
+            back = replace(found, name=found.name if new_name is None else dataset_name(new_name))
+            try:
+                with tx.savepoint():
+                    restored = Datasets(tx).restore(back.id, back.name)
+            except ConstraintViolated as err:
+                if err.constraint != "uq_datasets_owner_name":
+                    raise
+                raise DatasetNameTaken(
+                    f"the owner of {found.slug!r} has another dataset {back.name!r} by now: restore it under a name that is free, "
+                    f"`dsplatform restore {found.slug} --as NAME`"
+                ) from err
+            if not restored:
+                raise NothingToRestore(f"dataset {found.slug!r} was restored by somebody else just now, or its time is over")
+            return back
+
+    def _administers(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> bool:
+        try:
+            self._access.require(tx, actor, PermissionType.ADMIN, dataset_id)
+        except Denied:
+            return False
+        return True
+
+    # --- asked by other modules ------------------------------------------------------------------------------------------------
+
     def find(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
         """The living dataset of that name: the actor's own, else the one with that slug. Raises `DatasetMissing`."""
         found = Datasets(tx).find(actor.user_id, normalize("NFC", name))
@@ -89,6 +157,18 @@ class DatasetService:
         """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `DatasetMissing`."""
         if not Datasets(tx).lock(dataset_id):
             raise DatasetMissing(f"dataset {dataset_id} was deleted")
+
+    def expired(self, tx: Transaction) -> Sequence[DatasetRef]:
+        """Deleted datasets that can no longer be restored, in the order of their deletion."""
+        return Datasets(tx).expired()
+
+    def lock_expired(self, tx: Transaction, dataset_id: DatasetId) -> bool:
+        """Keeps others away from what is left of a dataset; False unless it was deleted and can no longer be restored."""
+        return Datasets(tx).lock_expired(dataset_id)
+
+    def forget(self, tx: Transaction, dataset_id: DatasetId) -> None:
+        """The end of a dataset that holds nothing any more. The caller holds `lock_expired`."""
+        Datasets(tx).forget(dataset_id)
 
     def _create(self, tx: Transaction, actor: Actor, name: str, description: str, tags: Iterable[str]) -> DatasetRef:
         valid = dataset_name(name)

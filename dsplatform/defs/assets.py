@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from dsplatform.bootstrap import Platform
-from dsplatform.core.errors import Unavailable
+from dsplatform.core.errors import Gone, Unavailable
 from dsplatform.core.types import VersionId
 from dsplatform.core.values import Committed, SchemaSummary
 from dsplatform.defs.checks import batch_checks, drift_evaluation
@@ -148,6 +148,9 @@ def capture(
             summary = platform.schemas.capture_version_schema(version_id)
         except Unavailable as err:
             context.log.warning("the schema of version %s waits: %s", version_id, err)
+            continue
+        except Gone as err:  # deleted since it was put on the list
+            context.log.info("the schema of version %s is not wanted any more: %s", version_id, err)
             continue
         captured.append(summary)
         dataset, number = platform.versions.label(version_id)

@@ -152,3 +152,7 @@ class Grants:
             right=str(right),
             by=granted_by,
         )
+
+    def remove(self, resource_type: str, resource_id: int) -> None:
+        """Takes back every right on the object."""
+        self._tx.execute("DELETE FROM permissions WHERE resource_type = :type AND resource_id = :id", type=resource_type, id=resource_id)

@@ -52,3 +52,7 @@ class PermissionService:
     def own(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> None:
         """Gives the creator of a new dataset `admin` on it."""
         Grants(tx).add(actor.user_id, "dataset", dataset_id, PermissionType.ADMIN, actor.user_id)
+
+    def disown(self, tx: Transaction, dataset_id: DatasetId) -> None:
+        """Takes back every right on a dataset that is about to be no more."""
+        Grants(tx).remove("dataset", dataset_id)

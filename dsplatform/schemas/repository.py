@@ -88,15 +88,24 @@ class SchemaVersions:
         self._tx = tx
 
     def request(self, version_id: VersionId) -> None:
-        """The version waits for its capture, unless it has one or already waits."""
-        self._tx.execute("INSERT INTO dataset_schema_versions (version_id) VALUES (:id) ON CONFLICT DO NOTHING", id=version_id)
+        """The version waits for its capture, unless it has one or already waits, or is no more."""
+        self._tx.execute(
+            "INSERT INTO dataset_schema_versions (version_id) SELECT id FROM dataset_versions WHERE id = :id AND purged_at IS NULL "
+            "ON CONFLICT DO NOTHING",
+            id=version_id,
+        )
 
     def pending(self, limit: int) -> Sequence[VersionId]:
-        """Versions that wait, oldest first; and those older than a minute that nobody announced, so that none is forgotten."""
+        """Versions that wait, oldest first; and those older than a minute that nobody announced, so that none is forgotten.
+
+        What was deleted does not wait; a dataset that is restored does again.
+        """
         rows = self._tx.rows(
-            "SELECT version_id FROM dataset_schema_versions WHERE state = 'pending' "
-            "UNION ALL SELECT v.id FROM dataset_versions v LEFT JOIN dataset_schema_versions s ON s.version_id = v.id "
-            "WHERE s.version_id IS NULL AND v.purged_at IS NULL AND v.created_at < now() - interval '1 minute' "
+            "SELECT s.version_id FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.version_id "
+            "JOIN datasets d ON d.id = v.dataset_id WHERE s.state = 'pending' AND v.purged_at IS NULL AND d.deleted_at IS NULL "
+            "UNION ALL SELECT v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+            "LEFT JOIN dataset_schema_versions s ON s.version_id = v.id "
+            "WHERE s.version_id IS NULL AND v.purged_at IS NULL AND d.deleted_at IS NULL AND v.created_at < now() - interval '1 minute' "
             "ORDER BY version_id LIMIT :limit",
             limit=limit,
         )

@@ -48,8 +48,12 @@ class SchemaService:
             return SchemaVersions(tx).pending(limit)
 
     def capture_version_schema(self, version_id: VersionId) -> SchemaSummary:
-        """Reads every component that was not read before, and stores the version's schema. Repeating it is harmless."""
+        """Reads every component that was not read before, and stores the version's schema. Repeating it is harmless.
+
+        Raises `Gone` for a version that was deleted; such a one does not wait any more.
+        """
         with self._db.transaction() as tx:
+            self._versions.living(tx, version_id)
             if done := SchemaVersions(tx).summary(version_id, READER_VERSION):
                 return done
             parent = self._parent(tx, version_id)
@@ -68,7 +72,8 @@ class SchemaService:
         return summary
 
     def schema_of(self, version_id: VersionId) -> VersionSchema:
-        """The captured schema. Raises `NotFound` for a version that does not exist, `SchemaNotCaptured` for one that waits."""
+        """The captured schema. Raises `NotFound` for a version that does not exist, `Gone` for one that was deleted,
+        `SchemaNotCaptured` for one that waits."""
         with self._db.transaction() as tx:
             return self._schema(tx, version_id)
 
@@ -95,6 +100,7 @@ class SchemaService:
 
     def _schema(self, tx: Transaction, version_id: VersionId) -> VersionSchema:
         self._parent(tx, version_id)
+        self._versions.living(tx, version_id)
         schema = SchemaVersions(tx).get(version_id)
         if schema is None:
             raise SchemaNotCaptured(f"the schema of version {version_id} is not captured yet: try again in a moment")

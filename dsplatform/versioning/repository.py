@@ -1,5 +1,6 @@
 """Tables and statements of versions, their components, branches and tags."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
@@ -17,14 +18,15 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.errors import Gone
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
-from dsplatform.core.values import Component, Content
-from dsplatform.versioning.model import Draft, Head, Replaced, TagsNeverMove, Version
+from dsplatform.core.values import Component, Content, DatasetRef
+from dsplatform.versioning.model import Draft, Head, Replaced, TagsNeverMove, Version, VersionMissing
 
 dataset_versions = Table(
     "dataset_versions",
@@ -59,6 +61,7 @@ dataset_versions = Table(
     CheckConstraint("version_number > 0", name="version_number"),
     CheckConstraint("parent_version_id < id AND merge_parent_version_id < id", name="parents_are_older"),
     Index(None, "parent_version_id"),
+    Index("ix_dataset_versions_merge_parent", "merge_parent_version_id", postgresql_where=text("merge_parent_version_id IS NOT NULL")),
     Index(None, "overlay_file_id"),
 )
 
@@ -131,6 +134,17 @@ class Versions:
             sql = "SELECT version_id FROM dataset_pointers WHERE dataset_id = :dataset AND pointer_name = :ref"
         found = self._tx.scalar(sql, dataset=dataset_id, ref=ref)
         return None if found is None else VersionId(found)
+
+    def named(self, dataset: DatasetRef, ref: str | None) -> VersionId:
+        """The version that `ref` names in the dataset, also one that is gone; None is the head of `main`. Raises `VersionMissing`."""
+        found = self.resolve(dataset.id, unicodedata.normalize("NFC", ref or MAIN))
+        if found is None:
+            if ref is None or ref in {MAIN, LATEST}:
+                raise VersionMissing(f"dataset {dataset.slug!r} has no version yet")
+            raise VersionMissing(
+                f"dataset {dataset.slug!r} has no version, branch or tag {ref!r}: `dsplatform log {dataset.slug}` lists them"
+            )
+        return found
 
     def living(self, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted.

@@ -1,6 +1,5 @@
 """Making and reading versions."""
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
@@ -13,7 +12,7 @@ from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeep
 from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId, file_path, pointer_name
 from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, Refused, Source, UploadOvertaken, VersionChange
 from dsplatform.versioning import model
-from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Replaced, Version, VersionMissing, parse_reference
+from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Replaced, Version, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
 
 MAX_ATTEMPTS = 50
@@ -122,14 +121,7 @@ class VersionService:
 
     def resolve(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
         """The version that `ref` names in the dataset. Raises `VersionMissing`."""
-        found = Versions(tx).resolve(dataset.id, unicodedata.normalize("NFC", ref or MAIN))
-        if found is None:
-            if ref is None or ref in {MAIN, "latest"}:
-                raise VersionMissing(f"dataset {dataset.slug!r} has no version yet")
-            raise VersionMissing(
-                f"dataset {dataset.slug!r} has no version, branch or tag {ref!r}: `dsplatform log {dataset.slug}` lists them"
-            )
-        return found
+        return Versions(tx).named(dataset, ref)
 
     def label(self, version_id: VersionId) -> tuple[str, int]:
         """(slug of the dataset, number) of a version."""
