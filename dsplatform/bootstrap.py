@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from dsplatform.core.database import Database
@@ -10,6 +11,7 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import (
     AccessControl,
+    CaptureKeeper,
     DatasetDirectory,
     FileKeeper,
     SchemaCapturer,
@@ -20,6 +22,8 @@ from dsplatform.core.interfaces import (
 from dsplatform.core.outbox import Outbox
 from dsplatform.core.settings import Settings
 from dsplatform.datasets.service import DatasetService
+from dsplatform.files.gc import GarbageCollector
+from dsplatform.files.inventory import Inventory
 from dsplatform.files.service import FileService
 from dsplatform.files.stores import LocalStorage
 from dsplatform.ingestion.service import IngestionService
@@ -39,6 +43,8 @@ class Platform:
     outbox: Outbox
     permissions: PermissionService
     files: FileService
+    gc: GarbageCollector
+    inventory: Inventory
     datasets: DatasetService
     versions: VersionService
     deletion: DeletionService
@@ -68,11 +74,14 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
     outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
     with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store) as db:
         permissions = PermissionService(db)
-        files = FileService(db, LocalStorage(Path(settings.storage_url)), workers=settings.workers, progress=progress)
+        storage = LocalStorage(Path(settings.storage_url))
+        files = FileService(db, storage, workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
         versions = VersionService(db, files, datasets, permissions)
         deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions)
+        gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
+        inventory = Inventory(db, permissions)
         folder = DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
         ingestion = IngestionService(
             db,
@@ -87,7 +96,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             batch_files=settings.batch_files,
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
-        yield Platform(settings, db, outbox, permissions, files, datasets, versions, deletion, schemas, ingestion)
+        yield Platform(settings, db, outbox, permissions, files, gc, inventory, datasets, versions, deletion, schemas, ingestion)
 
 
 def _interfaces_hold(platform: Platform) -> None:
@@ -98,4 +107,5 @@ def _interfaces_hold(platform: Platform) -> None:
     _writer: VersionWriter = platform.versions
     _reader: VersionReader = platform.versions
     _capturer: SchemaCapturer = platform.schemas
+    _captures: CaptureKeeper = platform.schemas
     _figures: SchemaReader = platform.schemas

@@ -109,6 +109,32 @@ def unnamed(platform: Platform) -> tuple[int, int]:
     return files, int(size)
 
 
+# --- time ----------------------------------------------------------------------------------------------------------------------
+
+
+def overdue(db: Database) -> None:
+    """Lets every wait be over: expiry of sessions and uploads, review, purge, and the age of what a sweep has found."""
+    with db.transaction() as tx:
+        for table, column in (
+            ("upload_sessions", "expires_at"),
+            ("upload_intents", "expires_at"),
+            ("gc_queue", "review_after"),
+            ("tombstones", "purge_after"),
+        ):
+            tx.execute(f"UPDATE {table} SET {column} = now() - interval '1 second'")
+
+
+def drained(platform: Platform) -> int:
+    """Collects until nothing is left to collect; answers how many objects were deleted."""
+    purged = 0
+    while True:
+        overdue(platform.db)
+        done = platform.gc.collect()
+        purged += done.purged.count
+        if not (done.sessions.count or done.uploads.count or done.unreferenced.count or done.purged.count):
+            return purged
+
+
 # --- the invariants ------------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import datasets, ingest, maintenance, schema
+from dsplatform.cli import datasets, ingest, maintenance, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -35,6 +35,9 @@ app.command()(datasets.log)
 app.command()(datasets.files)
 app.command()(datasets.get)
 app.command()(schema.schema)
+app.command()(storage.usage)
+app.command()(storage.why)
+app.command()(storage.gc)
 app.command()(maintenance.verify)
 app.add_typer(maintenance.db, name="db")
 

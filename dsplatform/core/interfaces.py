@@ -170,6 +170,14 @@ class SchemaCapturer(Protocol):
         ...
 
 
+class CaptureKeeper(Protocol):
+    """Keeps what captures found, per content."""
+
+    def forget(self, tx: Transaction, hashes: Collection[ContentHash]) -> None:
+        """Forgets what was found in these contents: they are no longer stored."""
+        ...
+
+
 class SchemaReader(Protocol):
     """Reads what captures found."""
 

@@ -82,6 +82,7 @@ class Settings:
     user: str = _setting("User as whom the command line acts", "system")
     settle_seconds: float = _setting("A dropped file is complete when unchanged for this long", "5", _number(float, 0, 86_400))
     batch_files: int = _setting("Files that one batch takes, at most", "10000", _number(int, 1, 100_000))
+    gc_grace_days: float = _setting("Days until the bytes of what nothing names are deleted", "8", _number(float, 0, 3650))
     workers: int = _setting("Threads that hash and copy", "2", _number(int, 1, 64))
     api_port: int = _setting("Port of the HTTP API; a free one if taken", "8000", _number(int, 1, 65_535))
     dagster_port: int = _setting("Port of the Dagster UI; a free one if taken", "3000", _number(int, 1, 65_535))

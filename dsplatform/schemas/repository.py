@@ -1,7 +1,7 @@
 """Tables and statements of captures: per content, and per version."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import CHAR, BigInteger, Boolean, CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -79,6 +79,10 @@ class FileSchemas:
             hints=[hint for _, hint in captures],
             captures=[_jsonb(capture.plain()) for capture in captures.values()],
         )
+
+    def forget(self, hashes: Collection[ContentHash]) -> None:
+        """Forgets the captures of these contents, of every reader."""
+        self._tx.execute("DELETE FROM file_schemas WHERE content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes))
 
 
 class SchemaVersions:

@@ -1,6 +1,6 @@
 """Captures the schemas of versions, reading each content once, and compares them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import NotFound, Unavailable
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import FileKeeper, VersionReader
-from dsplatform.core.types import FilePath, VersionId
+from dsplatform.core.types import ContentHash, FilePath, VersionId
 from dsplatform.core.values import Component, SchemaSummary
 from dsplatform.schemas import comparison, sandbox
 from dsplatform.schemas.comparison import Comparison
@@ -41,6 +41,10 @@ class SchemaService:
     def on_version_committed(self, tx: Transaction, event: VersionCommitted) -> None:
         """Puts the version on the list of those to capture."""
         SchemaVersions(tx).request(VersionId(event.version_id))
+
+    def forget(self, tx: Transaction, hashes: Collection[ContentHash]) -> None:
+        """Forgets what was found in these contents, because they are no longer stored."""
+        FileSchemas(tx, READER_VERSION).forget(hashes)
 
     def pending(self, limit: int) -> Sequence[VersionId]:
         """Versions without a schema, oldest first. One that nobody announced is among them a minute after its commit."""
