@@ -75,6 +75,8 @@ class VersionChange(ValueObject):
     """Where given: the change is refused with `Conflict` unless the branch is exactly there."""
     idempotency_key: str | None = None
     """Where given: the same key for the same dataset answers with the version that the first request made."""
+    merge_parent: VersionId | None = None
+    """Where given: the version is a merge, has this second parent, and is made even where nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,28 @@ class Component(ValueObject):
     content_hash: ContentHash
     file_size: int
     file_type: str
+
+
+@dataclass(frozen=True)
+class FileUse(ValueObject):
+    """Where a version names a file."""
+
+    file_id: FileId
+    dataset: str
+    version_number: int
+    component: FilePath | None
+    """None: the file is the version's overlay."""
+
+
+@dataclass(frozen=True)
+class ColumnChange(ValueObject):
+    """A column that came (`before` is None), went (`after` is None) or changed its type."""
+
+    component: FilePath
+    table: str | None
+    column: str
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Invalid, NotFound
-from dsplatform.core.types import ContentHash, DatasetId, FilePath, VersionId
-from dsplatform.core.values import CommitMode, Content, VersionChange
+from dsplatform.core.types import ContentHash, DatasetId, FilePath, PointerName, VersionId
+from dsplatform.core.values import CommitMode, Component, Content, VersionChange
 
 OVERLAY_FORMAT = "dsplatform.overlay/1"
 
@@ -35,6 +35,24 @@ class EmptyVersion(Invalid):
     """A version without any component would say nothing."""
 
     code = "empty_version"
+
+
+class PointerTaken(Conflict):
+    """A branch or a tag has the name already."""
+
+    code = "pointer_taken"
+
+
+class PointerMissing(NotFound):
+    """No branch, or no tag, of that name."""
+
+    code = "pointer_missing"
+
+
+class MainStays(Invalid):
+    """`main` was to be deleted or renamed: new branches begin there."""
+
+    code = "main_stays"
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,8 @@ class Version(ValueObject):
     number: int
     message: str
     parent_number: int | None
+    merge_parent_number: int | None
+    """What was merged in, where this version is a merge."""
     author: str
     created_at: datetime
     components: int
@@ -74,6 +94,28 @@ class Version(ValueObject):
     """Branches and tags that point here."""
     purged_at: datetime | None
     """When its files were deleted; None for a version that can be read."""
+
+
+@dataclass(frozen=True)
+class Pointer(ValueObject):
+    """A branch or a tag."""
+
+    name: PointerName
+    is_tag: bool
+    version_id: VersionId
+    version_number: int
+    created_by: str | None
+    created_at: datetime
+    moved_at: datetime
+
+
+@dataclass(frozen=True)
+class Pair(ValueObject):
+    """What two versions have under one name, where that differs; None: nothing."""
+
+    name: FilePath
+    before: Component | None
+    after: Component | None
 
 
 @dataclass(frozen=True)

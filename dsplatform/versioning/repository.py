@@ -107,11 +107,12 @@ dataset_pointers = Table(
 )
 
 _VERSION = """
-    SELECT v.id, v.dataset_id, v.version_number, v.message, p.version_number AS parent_number, u.username AS author, v.created_at,
-           v.component_count, v.total_bytes, v.purged_at, f.content_hash AS overlay_hash,
+    SELECT v.id, v.dataset_id, v.version_number, v.message, p.version_number AS parent_number,
+           m.version_number AS merge_parent_number, u.username AS author, v.created_at, v.component_count, v.total_bytes, v.purged_at,
+           f.content_hash AS overlay_hash,
            ARRAY(SELECT pointer_name FROM dataset_pointers r WHERE r.version_id = v.id ORDER BY is_tag, pointer_name) AS pointers
     FROM dataset_versions v JOIN users u ON u.id = v.created_by JOIN files f ON f.id = v.overlay_file_id
-    LEFT JOIN dataset_versions p ON p.id = v.parent_version_id
+    LEFT JOIN dataset_versions p ON p.id = v.parent_version_id LEFT JOIN dataset_versions m ON m.id = v.merge_parent_version_id
 """
 
 
@@ -201,6 +202,12 @@ class Versions:
             limit=limit,
         )
         return [_version(row) for row in rows]
+
+    def these(self, version_ids: Sequence[VersionId]) -> Sequence[Version]:
+        """The versions in the order of the ids."""
+        rows = self._tx.rows(_VERSION + "WHERE v.id = ANY(CAST(:ids AS bigint[]))", ids=list(version_ids))
+        found = {row["id"]: _version(row) for row in rows}
+        return [found[version_id] for version_id in version_ids]
 
     def by_key(self, dataset_id: DatasetId, idempotency_key: str) -> VersionId | None:
         """The version that an earlier request with this key made."""
@@ -368,6 +375,7 @@ def _version(row: Row) -> Version:
         row["version_number"],
         row["message"],
         row["parent_number"],
+        row["merge_parent_number"],
         row["author"],
         row["created_at"],
         row["component_count"],
