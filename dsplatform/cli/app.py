@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import datasets, ingest, maintenance, schema, storage
+from dsplatform.cli import datasets, deletion, ingest, maintenance, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -38,6 +38,9 @@ app.command()(schema.schema)
 app.command()(storage.usage)
 app.command()(storage.why)
 app.command()(storage.gc)
+app.command()(deletion.rm)
+app.command()(deletion.restore)
+app.command()(deletion.retention)
 app.command()(maintenance.verify)
 app.add_typer(maintenance.db, name="db")
 

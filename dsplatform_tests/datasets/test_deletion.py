@@ -290,7 +290,7 @@ def test_a_commit_that_comes_during_the_deletion_is_refused(platform: Platform, 
     outcome = blocked_by(platform, lambda tx: Datasets(tx).delete(sales.id), lambda: make.commit(platform, sales, {"a": b"late"}))
     assert isinstance(outcome.exception(), DatasetMissing)
     assert rows(platform, sales) == before
-    assert make.unaccounted_objects(platform) == set()
+    make.assert_sound(platform)
 
 
 def test_mutant_without_the_lock_a_commit_lands_in_a_deleted_dataset(
