@@ -21,9 +21,11 @@ from dsplatform.core.interfaces import (
 )
 from dsplatform.core.outbox import Outbox
 from dsplatform.core.settings import Settings
+from dsplatform.core.verification import Verification
 from dsplatform.datasets.service import DatasetService
 from dsplatform.files.gc import GarbageCollector
 from dsplatform.files.inventory import Inventory
+from dsplatform.files.scrub import Scrub
 from dsplatform.files.service import FileService
 from dsplatform.files.stores import LocalStorage
 from dsplatform.ingestion.service import IngestionService
@@ -45,6 +47,7 @@ class Platform:
     files: FileService
     gc: GarbageCollector
     inventory: Inventory
+    scrub: Scrub
     datasets: DatasetService
     versions: VersionService
     deletion: DeletionService
@@ -55,6 +58,18 @@ class Platform:
         """The user as whom the command line acts."""
         with self.db.transaction() as tx:
             return self.permissions.actor(tx, self.settings.user)
+
+    def verify(self, *, contents: bool = False, minimum_age: timedelta | None = None) -> Verification:
+        """Whether the invariants hold, without changing anything. Others may work meanwhile: what they do is no fault.
+
+        Without `contents` the objects' presence and sizes count, and nothing is read; with it every byte is, and every overlay is
+        compared with its parent's. Objects that nothing names are judged when they are older than `minimum_age` (48 hours, as the
+        sweep has it). Raises `Unavailable` when store or database do not answer.
+        """
+        found = Verification()
+        self.files.verify(found, contents=contents, minimum_age=minimum_age)
+        self.versions.verify(found, contents=contents)
+        return found
 
     def captures_waiting(self) -> int:
         """How many versions wait for their schema, or for being announced to who captures it."""
@@ -96,7 +111,8 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             batch_files=settings.batch_files,
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
-        yield Platform(settings, db, outbox, permissions, files, gc, inventory, datasets, versions, deletion, schemas, ingestion)
+        scrub = Scrub(db, storage, versions)
+        yield Platform(settings, db, outbox, permissions, files, gc, inventory, scrub, datasets, versions, deletion, schemas, ingestion)
 
 
 def _interfaces_hold(platform: Platform) -> None:

@@ -42,6 +42,7 @@ app.command()(deletion.rm)
 app.command()(deletion.restore)
 app.command()(deletion.retention)
 app.command()(maintenance.verify)
+app.command()(maintenance.scrub)
 app.add_typer(maintenance.db, name="db")
 
 

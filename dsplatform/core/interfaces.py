@@ -18,6 +18,7 @@ from dsplatform.core.values import (
     Component,
     Content,
     DatasetRef,
+    FileUse,
     Refused,
     SchemaSummary,
     Source,
@@ -156,6 +157,10 @@ class VersionReader(Protocol):
 
     def living(self, tx: Transaction, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted."""
+        ...
+
+    def uses(self, tx: Transaction, file_ids: Sequence[FileId]) -> Sequence[FileUse]:
+        """Where versions name these files, the newest 100 versions of each."""
         ...
 
 

@@ -33,7 +33,7 @@ class BatchChecks:
         """One result per spec."""
         rejected = len(report.rejected)
         hashes = [outcome.content_hash for outcome in report.outcomes if outcome.content_hash is not None]
-        sample = platform.files.verify_sample(hashes, max_files=SAMPLED_FILES, max_bytes=SAMPLED_BYTES)
+        sample = platform.scrub.sample(hashes, max_files=SAMPLED_FILES, max_bytes=SAMPLED_BYTES)
         return [
             dg.AssetCheckResult(
                 check_name="no_rejected_files",
@@ -43,11 +43,11 @@ class BatchChecks:
             ),
             dg.AssetCheckResult(
                 check_name="hash_integrity",
-                passed=not sample.problems,
+                passed=not sample.damaged_files and not sample.unreadable,
                 metadata={
                     "files_checked": sample.files,
                     "bytes_checked": sample.bytes_read,
-                    "problems": dg.MetadataValue.json([problem.plain() for problem in sample.problems]),
+                    "problems": dg.MetadataValue.json([*(damage.plain() for damage in sample.damages), *sample.unreadable]),
                 },
             ),
         ]

@@ -54,24 +54,6 @@ class FileReference(ValueObject):
     is_new: bool
 
 
-@dataclass(frozen=True)
-class Problem(ValueObject):
-    """One thing that `verify` found to be against the invariants."""
-
-    file_id: FileId
-    content_hash: ContentHash
-    finding: str
-
-
-@dataclass(frozen=True)
-class Sample(ValueObject):
-    """What reading back some files found."""
-
-    files: int
-    bytes_read: int
-    problems: tuple[Problem, ...]
-
-
 def storage_key(content_hash: ContentHash, upload_id: UUID) -> str:
     """The key of an object: unique per upload, so that no later write or delayed delete can meet it again.
 

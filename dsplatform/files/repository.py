@@ -153,10 +153,6 @@ class Files:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    def known(self, hashes: Collection[ContentHash]) -> Sequence[Row]:
-        """The rows of those contents that are stored."""
-        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.content_hash = ANY(CAST(:hashes AS bpchar[]))", hashes=list(hashes))  # noqa: S608
-
     def placed(self, hashes: Collection[ContentHash]) -> Mapping[ContentHash, tuple[FileId, str, str, str]]:
         """(id, storage key, state, file type) of those contents that are stored; made for many at once."""
         rows = self._tx.tuples(
@@ -176,10 +172,6 @@ class Files:
         """Where the objects of these files lie."""
         rows = self._tx.rows("SELECT id, file_path FROM files WHERE id = ANY(CAST(:ids AS bigint[]))", ids=list(ids))
         return {FileId(row["id"]): row["file_path"] for row in rows}
-
-    def after(self, file_id: int, limit: int) -> Sequence[Row]:
-        """The next files in id order."""
-        return self._tx.rows(f"SELECT {_COLUMNS} FROM files f WHERE f.id > :id ORDER BY f.id LIMIT :limit", id=file_id, limit=limit)  # noqa: S608
 
     def pin(self, ids: Collection[FileId]) -> Mapping[FileId, Row]:
         """Keeps the collector away from these rows until the transaction ends; answers with those that are still there.

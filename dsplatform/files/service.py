@@ -1,24 +1,31 @@
-"""Storing, reading and verifying files."""
+"""Storing and reading files."""
 
 import hashlib
+import logging
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Self
 from uuid import UUID, uuid4
 
-from dsplatform.core.database import Database, Row
+from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import Conflict, Invalid, Unavailable
+from dsplatform.core.errors import Conflict, DsplatformError, Invalid, Unavailable
 from dsplatform.core.types import ContentHash, FileId, FilePath
 from dsplatform.core.values import Refused, Source, UploadOvertaken
-from dsplatform.files.model import FileDamaged, FileMissing, FileReference, Problem, Sample, StoredFile
+from dsplatform.core.verification import Verification
+from dsplatform.files import verification
+from dsplatform.files.condition import Placed
+from dsplatform.files.model import FileDamaged, FileMissing, FileReference, StoredFile
 from dsplatform.files.reading import CHUNK_BYTES
 from dsplatform.files.repository import Files, Staged
+from dsplatform.files.scrub import mark_damaged
 from dsplatform.files.stores import StorageBackend
 from dsplatform.files.upload import StagedUpload
+
+logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 20
 """How often a recording that others keep overtaking is repeated."""
@@ -94,7 +101,17 @@ class FileService:
         try:
             return self._storage.open(file.storage_key)
         except FileNotFoundError as err:
+            self._doubt(file)
             raise _damaged(file, "its bytes are missing") from err
+
+    def _doubt(self, file: StoredFile) -> None:
+        """A reader met other bytes than were stored, or none: when a second reading does, too, the file is marked as damaged."""
+        placed = Placed(file.id, file.content_hash, file.file_size, file.storage_key, file.state)
+        try:
+            if finding := verification.examine(self._storage, placed):
+                mark_damaged(self._db, self._storage, [(placed, finding)])
+        except DsplatformError as err:  # the reader hears of the damage all the same
+            logger.warning("%s could not be marked as damaged: %s", placed.label, err)
 
     @contextmanager
     def local_paths(self, file_ids: Sequence[FileId]) -> Iterator[Sequence[Path]]:
@@ -122,7 +139,12 @@ class FileService:
         """The bytes in chunks of 1 MiB; raises `FileDamaged` before the last chunk when they are not what was stored."""
         file = self.get_file(file_id)
         with self._opened(file) as reader:
-            yield HashingReader(reader, file)
+            chunks = HashingReader(reader, file)
+            try:
+                yield chunks
+            finally:
+                if chunks.damaged:
+                    self._doubt(file)
 
     def write_to(self, file_id: FileId, folder: Path, name: FilePath, *, overwrite: bool = False) -> Path:
         """Writes the exact bytes to `folder/name`, complete and verified or not at all. Raises `Conflict` when the file is there."""
@@ -145,61 +167,11 @@ class FileService:
                 draft.unlink()
         return target
 
-    def verify_sample(self, hashes: Sequence[ContentHash], *, max_files: int, max_bytes: int) -> Sample:
-        """Reads some of these contents back, at random and within the bounds, and compares them with their hashes."""
-        chosen = random.sample(hashes, min(max_files, len(hashes)))
-        with self._db.transaction() as tx:
-            rows = Files(tx).known(chosen)
-        problems: list[Problem] = []
-        files = read = 0
-        for row in rows:
-            if read + row["file_size"] > max_bytes:
-                continue
-            problem = self._check(row, contents=True)
-            problems += [problem] if problem else []
-            files, read = files + 1, read + row["file_size"]
-        return Sample(files, read, tuple(problems))
-
-    def verify(self, *, contents: bool) -> Iterator[Problem | None]:
-        """Looks at every file in id order and yields one item each: None, or what is wrong.
-
-        Without `contents` only presence and size are checked; with it every byte is read and hashed.
-        """
-        last = 0
-        while True:
-            with self._db.transaction() as tx:
-                rows = Files(tx).after(last, 1_000)
-            if not rows:
-                return
-            for row in rows:
-                yield self._check(row, contents=contents)
-            last = rows[-1]["id"]
-
-    def _check(self, row: Row, *, contents: bool) -> Problem | None:
-        finding: str | None = None
-        size = self._storage.size(row["file_path"])
-        if row["state"] != "ok":
-            finding = "it is marked as damaged"
-        elif size is None:
-            finding = "its bytes are missing"
-        elif size != row["file_size"]:
-            finding = f"it has {size} bytes instead of {row['file_size']}"
-        elif contents:
-            finding = self._compare(row)
-        return Problem(FileId(row["id"]), ContentHash(row["content_hash"]), finding) if finding else None
-
-    def _compare(self, row: Row) -> str | None:
-        try:
-            return None if self._digest(row["file_path"]) == row["content_hash"] else "its bytes have changed"
-        except (OSError, Unavailable) as err:
-            return f"it cannot be read: {err}"
-
-    def _digest(self, key: str) -> str:
-        with self._storage.open(key) as reader:
-            digest = hashlib.sha256()
-            while chunk := reader.read(CHUNK_BYTES):
-                digest.update(chunk)
-            return digest.hexdigest()
+    def verify(self, found: Verification, *, contents: bool, minimum_age: timedelta | None = None) -> None:
+        """Adds to `found` what is against I1 to I4 and I6; with `contents` every object is read. See `Platform.verify`."""
+        verification.verify(
+            self._db, self._storage, found, contents=contents, minimum_age=verification.MINIMUM_AGE if minimum_age is None else minimum_age
+        )
 
 
 class HashingReader:
@@ -210,6 +182,8 @@ class HashingReader:
         self._file = file
         self._digest = hashlib.sha256()
         self._left = file.file_size
+        self.damaged = False
+        """Whether the bytes turned out not to be what was stored."""
         self._next = self._read()
 
     def _read(self) -> bytes:
@@ -230,6 +204,7 @@ class HashingReader:
             self._next = self._read()
         if not self._next:
             if self._left != 0 or self._digest.hexdigest() != self._file.content_hash:
+                self.damaged = True
                 raise _damaged(self._file, "its bytes have changed")
             if not current:
                 raise StopIteration

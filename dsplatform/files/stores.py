@@ -7,6 +7,7 @@ durable, and only after it may a row name them. No transaction is open during an
 import ctypes
 import errno
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -88,6 +89,13 @@ class StorageBackend(Protocol):
         """Removes objects; one that is not there counts as removed. Answers with those that may still be there, and why.
 
         Raises `Unavailable` when the place does not answer: then any of them may be gone or there.
+        """
+        ...
+
+    def quarantine(self, key: str) -> bool:
+        """Copies the object aside as it is, for who wants to know what happened to it; the first copy is the one that is kept.
+
+        False when there is no object to copy.
         """
         ...
 
@@ -240,6 +248,23 @@ class LocalStorage:
             except OSError as err:
                 left[key] = err.strerror or str(err)
         return left
+
+    def quarantine(self, key: str) -> bool:
+        """A copy and no second name: an operator may write the right bytes into the object."""
+        target = self.root / "quarantine" / key
+        draft = self.spool(uuid4())  # what a crash leaves of it goes as any upload's spool does
+        with self._answering():
+            if target.exists():
+                return True
+            try:
+                shutil.copyfile(self._path(key), draft)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft.replace(target)
+            except FileNotFoundError:
+                return False
+            finally:
+                draft.unlink(missing_ok=True)
+        return True
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Sequence[StoredObject]]:
         return _pages(found for found in self._walk(prefix, after) if found.key > after and found.key.startswith(prefix))

@@ -9,9 +9,21 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Upload
-from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId, file_path, pointer_name
-from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, Refused, Source, UploadOvertaken, VersionChange
-from dsplatform.versioning import model
+from dsplatform.core.types import MAIN, ContentHash, FileId, FilePath, PermissionType, VersionId, file_path, pointer_name
+from dsplatform.core.values import (
+    CommitMode,
+    Committed,
+    Component,
+    Content,
+    DatasetRef,
+    FileUse,
+    Refused,
+    Source,
+    UploadOvertaken,
+    VersionChange,
+)
+from dsplatform.core.verification import Verification
+from dsplatform.versioning import model, verification
 from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Replaced, Version, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
 
@@ -140,6 +152,14 @@ class VersionService:
     def living(self, tx: Transaction, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted."""
         Versions(tx).living(version_id)
+
+    def uses(self, tx: Transaction, file_ids: Sequence[FileId]) -> Sequence[FileUse]:
+        """See `core.interfaces.VersionReader.uses`."""
+        return verification.uses(tx, file_ids)
+
+    def verify(self, found: Verification, *, contents: bool) -> None:
+        """Adds to `found` what is against I5 and I7; with `contents` every overlay is read."""
+        verification.verify(self._db, self._files, found, contents=contents)
 
     def publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]

@@ -156,15 +156,33 @@ def test_the_inbox_shows_what_was_dropped(run: Run, tmp_path: Path) -> None:
 
 def test_verify_finds_what_is_damaged(run: Run, delivery: Path, tmp_path: Path) -> None:
     run("ingest", delivery, "-d", "shop", "--no-dagster")
-    assert "2 file(s) checked, 0 problem(s)" in run("verify").stdout  # the content and the overlay
+    assert "2 files, 2 objects, 1 versions checked" in run("verify").stdout  # the content and the overlay
     stored = max((tmp_path / "home" / "storage" / "objects").glob("*/*"), key=lambda path: path.stat().st_size)
     stored.chmod(0o600)
     stored.write_bytes(stored.read_bytes()[:-1] + b"!")
-    assert run("verify", "--quick").exit_code == 0
-    result = run("verify", "--json")
+    assert run("verify").exit_code == 0
+    result = run("verify", "--contents", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["problems"][0]["finding"] == "its bytes have changed"
-    assert "its bytes have changed" in run("verify").stdout
+    assert "its bytes have changed" in run("verify", "--contents").stdout
+
+
+def test_scrub_marks_damage_names_its_versions_and_sees_it_healed(run: Run, delivery: Path, tmp_path: Path) -> None:
+    run("ingest", delivery, "-d", "shop", "--no-dagster")
+    assert "2 file(s) looked for, 2 read" in run("scrub", "--max-mib", "5", "--rate", "100").stdout
+    storage = tmp_path / "home" / "storage"
+    stored = max((storage / "objects").glob("*/*"), key=lambda path: path.stat().st_size)
+    stored.chmod(0o600)
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    result = run("scrub", "--prefix", stored.name[:2])
+    assert result.exit_code == 1
+    assert "its bytes have changed" in result.stdout
+    assert "shop@1" in result.stdout
+    assert (storage / "quarantine" / stored.parent.name / stored.name).read_bytes() == stored.read_bytes()
+    assert "it is marked as damaged" in run("verify").stdout
+    stored.write_bytes(stored.read_bytes()[:-1] + b"}")  # an overlay
+    assert len(json.loads(run("scrub", "--json").stdout)["contents"]["cleared"]) == 1
+    assert run("verify").exit_code == 0
 
 
 def test_the_database_can_be_brought_up_to_date(run: Run, empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.errors import Conflict, Invalid, Unavailable
 from dsplatform.core.settings import Settings
-from dsplatform.core.types import ContentHash, FileId, file_path
+from dsplatform.core.types import FileId, file_path
 from dsplatform.core.values import UploadOvertaken
+from dsplatform.core.verification import Problem
 from dsplatform.files.model import FileDamaged, FileMissing
 from dsplatform.files.reading import CHUNK_BYTES
-from dsplatform.files.repository import Files
 from dsplatform.files.stores import LocalStorage
 from dsplatform.files.upload import SMALL_BYTES, StagedUpload
 from dsplatform_tests import make
@@ -214,8 +214,9 @@ def test_damaged_bytes_are_never_given_out_in_full(size: int, damage: Damage, pl
         for chunk in chunks:
             given_out += len(chunk)
     assert given_out < max(path.stat().st_size, 1)
-    (problem,) = [problem for problem in platform.files.verify(contents=True) if problem]
-    assert problem.file_id == reference.file_id
+    assert platform.files.get_file(reference.file_id).state == "damaged"
+    (problem,) = make.problems(platform)
+    assert problem == Problem("I2", f"file {reference.file_id} ({reference.content_hash})", "it is marked as damaged")
 
 
 def test_chunks_that_ended_stay_at_their_end(platform: Platform) -> None:
@@ -233,6 +234,7 @@ def test_a_lost_object_is_damage_however_it_is_asked_for(platform: Platform) -> 
         raise AssertionError("never entered")
     with pytest.raises(FileDamaged, match="its bytes are missing"), platform.files.verified_chunks(reference.file_id):
         raise AssertionError("never entered")
+    assert platform.files.get_file(reference.file_id).state == "damaged"
 
 
 class _Unreadable(BytesIO):
@@ -246,53 +248,6 @@ def test_a_disk_that_cannot_read_is_unavailable_and_no_damage(platform: Platform
     with pytest.raises(Unavailable, match="cannot be read from the storage: Input/output error") as caught:
         make.content(platform, reference.file_id)
     assert not isinstance(caught.value, FileDamaged)
-
-
-# --- verify ------------------------------------------------------------------------------------------------------------------------
-
-
-def test_verify_looks_at_every_file_and_names_what_is_wrong(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    references = [make.stored(platform, str(number).encode()) for number in range(6)]
-    paths = [make.object_path(platform, reference.file_id) for reference in references]
-    paths[0].unlink()
-    paths[1].chmod(0o644)
-    os.truncate(paths[1], 0)
-    flip(paths[2], 0)
-    with platform.db.transaction() as tx:
-        tx.execute("UPDATE files SET state = 'damaged' WHERE id = :id", id=references[3].file_id)
-    real = LocalStorage.open
-    unreadable = make.object_path(platform, references[4].file_id).name
-    monkeypatch.setattr(LocalStorage, "open", lambda self, key: _Unreadable() if key.endswith(unreadable) else real(self, key))
-
-    def findings(contents: bool) -> list[str | None]:
-        return [problem.finding if problem else None for problem in platform.files.verify(contents=contents)]
-
-    quick: list[str | None] = ["its bytes are missing", "it has 0 bytes instead of 1", None, "it is marked as damaged", None, None]
-    assert findings(contents=False) == quick
-    unread = "it cannot be read: [Errno 5] Input/output error"
-    assert findings(contents=True) == [*quick[:2], "its bytes have changed", quick[3], unread, None]
-
-
-def test_verify_goes_on_over_pages(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(5):
-        make.stored(platform, str(number).encode())
-    real = Files.after
-    monkeypatch.setattr(Files, "after", lambda self, last, _limit: real(self, last, 2))
-    assert list(platform.files.verify(contents=False)) == [None] * 5
-
-
-def test_a_sample_reads_back_within_its_bounds(platform: Platform) -> None:
-    references = [make.stored(platform, bytes([number]) * 10) for number in range(6)]
-    flip(make.object_path(platform, references[0].file_id), 0)
-    hashes = [reference.content_hash for reference in references]
-    everything = platform.files.verify_sample(hashes, max_files=100, max_bytes=1000)
-    assert (everything.files, everything.bytes_read) == (6, 60)
-    assert [problem.file_id for problem in everything.problems] == [references[0].file_id]
-    assert platform.files.verify_sample(hashes[1:], max_files=2, max_bytes=1000).files == 2
-    bounded = platform.files.verify_sample(hashes[1:], max_files=100, max_bytes=25)
-    assert (bounded.files, bounded.bytes_read, bounded.problems) == (2, 20, ())
-    assert platform.files.verify_sample([], max_files=5, max_bytes=5).files == 0
-    assert platform.files.verify_sample([ContentHash("0" * 64)], max_files=5, max_bytes=5).files == 0
 
 
 # --- writing out -------------------------------------------------------------------------------------------------------------------

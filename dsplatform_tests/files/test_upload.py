@@ -571,7 +571,7 @@ def _healed(platform: Platform, damage: Damage, data: bytes) -> bool:
     except Conflict:
         return False
     assert again.file_id == first.file_id
-    return not [problem for problem in platform.files.verify(contents=True) if problem]
+    return not make.problems(platform)
 
 
 @pytest.mark.parametrize("data", [b"small", b"b" * BIG], ids=["small", "big"])

@@ -8,6 +8,7 @@ import pytest
 
 from dsplatform.bootstrap import Platform
 from dsplatform.ingestion.model import InboxState
+from dsplatform_tests import make
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
 
@@ -41,4 +42,4 @@ def test_every_ugly_file_ends_accepted_or_refused_with_a_reason(platform: Platfo
     for version in report.versions:
         for component in platform.schemas.schema_of(version.version_id).components:
             assert component.layout is not None or component.reason, component.name
-    assert [problem for problem in platform.files.verify(contents=True) if problem] == []
+    assert make.problems(platform) == []

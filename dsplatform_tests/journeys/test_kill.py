@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dsplatform.bootstrap import Platform
-from dsplatform_tests.make import unaccounted_objects
+from dsplatform_tests.make import problems
 
 FILES_PER_KILL = 60
 
@@ -83,8 +83,7 @@ def test_no_file_is_lost_or_doubled_by_kills(kills: int, platform: Platform, dat
     assert _left(platform.settings.drop_dir) == []
     assert platform.settings.processed_dir is not None
     assert len(_left(platform.settings.processed_dir)) == len(dropped)
-    assert [problem for problem in platform.files.verify(contents=True) if problem] == []
-    assert not unaccounted_objects(platform)
+    assert problems(platform) == []
     _numbers_have_no_gaps(platform)
 
 
