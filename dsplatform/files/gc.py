@@ -30,6 +30,8 @@ REVIEW = 250
 """Files of one step: their rows are locked for some milliseconds, for which a commit that names one of them waits."""
 PURGE = 1_000
 PAGE = 10_000
+YOUNGEST_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+"""Whatever the server's default is: an older snapshot than the locks would not see a reference that was made before them."""
 
 
 class CollectionRunning(Conflict):
@@ -165,8 +167,7 @@ class GarbageCollector:
                 self._storage.discard_spooled(upload_id)
 
     def _review(self, tx: Transaction) -> Amount | None:
-        """At READ COMMITTED whatever the server's default is: an older snapshot would not see a reference made before the lock."""
-        tx.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        tx.execute(YOUNGEST_SNAPSHOT)
         queue = Queue(tx)
         ids = queue.due(REVIEW)
         if not ids:
