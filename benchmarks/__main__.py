@@ -6,20 +6,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import workloads
+from benchmarks import workloads, writers
 from benchmarks.measure import machine
 
+ALL = {**workloads.ALL, **writers.ALL}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def main() -> None:
     """Runs what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*workloads.ALL, []], help="which (default: all)")
+    parser.add_argument("names", nargs="*", choices=[*ALL, []], help="which (default: all)")
     parser.add_argument("--folder", type=Path, default=Path.cwd() / ".dsplatform-bench", help="scratch folder, emptied afterwards")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; the median is printed")
     arguments = parser.parse_args()
-    names = arguments.names or list(workloads.ALL)
+    names = arguments.names or list(ALL)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     head = f"Made by `make bench` on {machine()}.\nSeconds vary with the machine; ratios are against the limit of the same round."
     parts = ["# Benchmark results", "", head, ""]
@@ -27,7 +28,7 @@ def main() -> None:
     try:
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            part = workloads.ALL[name](scratch, arguments.rounds)
+            part = ALL[name](scratch, arguments.rounds)
             print(part, flush=True)
             parts.append(part)
     finally:

@@ -1,6 +1,5 @@
 """The workloads. Each makes its data, measures beside the limit of the same round, and answers with a Markdown table."""
 
-import gc
 import io
 import os
 import subprocess
@@ -8,41 +7,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from statistics import median
 
 from benchmarks import data
 from benchmarks.measure import MIB, Run, hash_copy_sync, hash_only, loose_files, run, spread, sync, two_durable_files
+from benchmarks.setting import fresh_platform, home, homes, table
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.settings import Settings
 from dsplatform.ingestion.model import InboxState
-from dsplatform.local import database_for, upgrade
+from dsplatform.local import database_for
 
 DSP = [sys.executable, "-m", "dsplatform"]
-_homes = count(1)
-
-
-@contextmanager
-def _home(scratch: Path) -> Iterator[tuple[dict[str, str], str]]:
-    """A fresh home with a running database, as `dsplatform up` has it: (environment of a command, URL)."""
-    env = {"DSPLATFORM_HOME": str(scratch / f"home{next(_homes)}")}
-    with database_for(Settings.from_env(env)) as (url, _):
-        upgrade(url)
-        yield env, url
-
-
-@contextmanager
-def _platform(scratch: Path) -> Iterator[Platform]:
-    gc.set_threshold(100_000, 50, 100)  # as the command line sets it
-    with _home(scratch) as (env, url), bootstrap(Settings.from_env(env), url) as platform:
-        yield platform
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
-    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    lines += [f"| {' | '.join(str(value) for value in row)} |" for row in rows]
-    return "\n".join([*lines, "", note, ""] if note else [*lines, ""])
 
 
 def w1(scratch: Path, rounds: int) -> str:
@@ -58,14 +34,14 @@ def w1(scratch: Path, rounds: int) -> str:
             limits.append(hash_copy_sync(source, scratch / "copy"))
             (scratch / "copy").unlink()
             sync()
-            with _home(scratch) as (env, _):
+            with home(scratch) as (env, _):
                 _warm(env, scratch)
                 runs.append(run([*DSP, "ingest", str(source), "--dataset", "w1", *options], env))
             sync()
         ratios = [one.wall / limit for one, limit in zip(runs, limits, strict=True)]
         rows.append((label, spread(hashes), spread(limits), _walls(runs), spread(ratios), f"{median(r.cpu for r in runs):.2f}", _rss(runs)))
     source.unlink()
-    return _table(
+    return table(
         "W1: one CSV of 2 GiB, `dsplatform ingest`",
         ["what", "hash only, s", "hash + copy + fsync, s", "command, s", "ratio to that", "CPU, s", "peak memory, MiB"],
         rows,
@@ -84,7 +60,7 @@ def w2(scratch: Path, rounds: int) -> str:
         sync()
         loose.append(loose_files(paths, scratch / f"loose{number}"))
         sync()
-        with _platform(scratch) as platform:
+        with fresh_platform(scratch) as platform:
             clock = _DatabaseClock(platform)
             calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
             databases.append(clock.seconds)
@@ -94,11 +70,11 @@ def w2(scratch: Path, rounds: int) -> str:
             agains.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
             paths[5_000].write_text(original)
         sync()
-        with _home(scratch) as (env, _):
+        with home(scratch) as (env, _):
             _warm(env, scratch)
             commands.append(run([*DSP, "ingest", str(source), "--dataset", "w2", "--no-schema"], env))
         ratios.append(calls[-1] / loose[-1])
-    return _table(
+    return table(
         "W2: 10,000 CSV files of 10 KiB, 20 % duplicates, one version, durable",
         ["what", "figure", "bar"],
         [
@@ -118,7 +94,7 @@ def w3(scratch: Path, _rounds_wanted: int) -> str:
     """20 versions of a CSV of 200 MiB."""
     source = scratch / "w3.csv"
     limits, calls, stored = [], [], 0
-    with _platform(scratch) as platform:
+    with fresh_platform(scratch) as platform:
         for _ in data.snapshots(source, 200 * MIB, 20):
             sync()
             limits.append(hash_copy_sync(source, scratch / "copy"))
@@ -126,7 +102,7 @@ def w3(scratch: Path, _rounds_wanted: int) -> str:
             calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w3", username="system")))
             stored += source.stat().st_size
     source.unlink()
-    return _table(
+    return table(
         "W3: 20 versions of a CSV of 200 MiB, 1 % of the rows changed and 1 % appended",
         ["what", "figure"],
         [
@@ -143,7 +119,7 @@ def tiny(scratch: Path, rounds: int) -> str:
     times, limits = [], []
     loose = scratch / "tiny"
     loose.mkdir()
-    with _platform(scratch) as platform:
+    with fresh_platform(scratch) as platform:
         actor = platform.actor()
         dataset = platform.datasets.create_dataset(actor, "tiny")
         for number in range(100 * rounds):
@@ -151,7 +127,7 @@ def tiny(scratch: Path, rounds: int) -> str:
             limits.append(two_durable_files(loose, number) * 1000)
             times.append(_seconds(lambda: platform.versions.create_version(actor, dataset, {"a.csv": body})) * 1000)  # noqa: B023
     ordered = sorted(times)
-    return _table(
+    return table(
         "A tiny version through the service",
         ["versions", "two durable files, median, ms", "median, ms", "p95, ms", "bar"],
         [(len(times), f"{median(limits):.1f}", f"{median(times):.1f}", f"{ordered[int(len(ordered) * 0.95)]:.1f}", "median ≤ 10")],
@@ -160,7 +136,7 @@ def tiny(scratch: Path, rounds: int) -> str:
 
 def latency(scratch: Path, rounds: int) -> str:
     """One small file with its marker, from the drop to its version, through sensor and daemon."""
-    env = {"DSPLATFORM_HOME": str(scratch / f"home{next(_homes)}")}
+    env = {"DSPLATFORM_HOME": str(scratch / f"home{next(homes)}")}
     settings = Settings.from_env(env)
     seconds = []
     log = scratch / "up.log"
@@ -180,7 +156,7 @@ def latency(scratch: Path, rounds: int) -> str:
                     time.sleep(0.1)
                 seconds.append(time.perf_counter() - started)
         process.terminate()
-    return _table(
+    return table(
         "A small file with its `.done` marker: drop to version, through sensor and daemon",
         ["files", "median and range, s", "bar"],
         [(len(seconds), spread(seconds), "median ≤ 8")],

@@ -67,14 +67,12 @@ class Transaction:
         self._session: Session | None = None
         self._watched: list[AggregateRoot] = []
         self._events: list[DomainEvent] = []
-        self._waiting: list[tuple[str, Mapping[str, object]]] = []
         self.committed = False
         """Whether the server has confirmed the commit."""
 
     @property
     def session(self) -> Session:
         """The ORM's session on this transaction, made when first needed."""
-        self.send()
         if self._session is None:
             self._session = Session(bind=self._connection, expire_on_commit=False, join_transaction_mode="control_fully")
         return self._session
@@ -105,44 +103,15 @@ class Transaction:
         found = self.row(sql, **params)
         return None if found is None else next(iter(found.values()))
 
-    def later(self, sql: str, **params: object) -> None:
-        """A statement whose answer nobody reads: it travels with the next one, or with the COMMIT, and spares a round trip.
-
-        The server runs statements in the order of the calls all the same; what it refuses is raised when they are sent.
-        """
-        if self._session is not None:
-            self._session.flush()
-        self._waiting.append((sql, params))
-
-    def send(self, *, commit: bool = False) -> None:
-        """Sends what waits, and on request the COMMIT with it."""
-        if self._waiting:
-            with self._driver.pipeline():
-                self._execute_waiting()
-                if commit:
-                    self._driver.commit()
-
     def _run(self, sql: str, params: Mapping[str, object]) -> Cursor[tuple[Any, ...]]:
         """By the driver itself, on the connection of pool and session: half of what a small statement costs would be in between."""
         if self._session is not None:
             self._session.flush()
+        bound = {name: _array(value) if isinstance(value, list) else value for name, value in params.items()}
         try:
-            if not self._waiting:
-                return self._execute(sql, params)
-            with self._driver.pipeline():
-                self._execute_waiting()
-                return self._execute(sql, params)
+            return self._driver.execute(_statement(sql), bound)
         except pg.IntegrityError as err:  # here already, so that a repository can turn a constraint's name into its own error
             raise _translated(err) from err
-
-    def _execute_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for sql, params in waiting:
-            self._execute(sql, params)
-
-    def _execute(self, sql: str, params: Mapping[str, object]) -> Cursor[tuple[Any, ...]]:
-        bound = {name: _array(value) if isinstance(value, list) else value for name, value in params.items()}
-        return self._driver.execute(_statement(sql), bound)
 
     def watch(self, aggregate: AggregateRoot) -> None:
         """The aggregate's events belong to this transaction."""
@@ -164,10 +133,8 @@ class Transaction:
             with self.session.begin_nested():
                 self.session.connection()  # sets the savepoint now, not at the session's first statement
                 yield
-                self.send()
         except BaseException as err:
             del self._watched[watched:], self._events[events:]
-            self._waiting.clear()
             if isinstance(err, (pg.Error, exc.DBAPIError)):
                 raise _translated(err) from err
             raise
@@ -232,9 +199,7 @@ class Database:
         """Each statement is a transaction of its own: for questions, and for one change by itself. None waits for a COMMIT."""
         try:
             with self._reader.connect() as connection:
-                tx = Transaction(connection)
-                yield tx
-                tx.send()
+                yield Transaction(connection)
         except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
@@ -251,7 +216,6 @@ class Database:
                 events = tx.settle()
                 if events and self._outbox:
                     self._outbox(tx, events)
-                tx.send(commit=True)
             tx.committed = True
         except (pg.Error, exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
             raise _translated(err) from err
@@ -266,7 +230,7 @@ class Database:
             except SerializationFailed:
                 if attempt == attempts:
                     raise
-                time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
+                back_off(attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     @contextmanager
@@ -295,6 +259,11 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def back_off(attempt: int) -> None:
+    """Waits before a repetition, at random up to twice as long each time and a second at most, so that those who met do not meet again."""
+    time.sleep(random.uniform(0, min(1.0, 0.005 * 2**attempt)))  # noqa: S311 - spreads repetitions, guards nothing
 
 
 IDLE_SECONDS = 5

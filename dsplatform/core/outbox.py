@@ -44,7 +44,7 @@ class Outbox:
         """Writes one delivery per event and subscriber, in the caller's transaction."""
         for event in events:
             for subscriber in self._subscribers.get(type(event), {}):
-                tx.later(
+                tx.execute(
                     "INSERT INTO deliveries (subscriber, event, payload) VALUES (:subscriber, :event, CAST(:payload AS jsonb))",
                     subscriber=subscriber,
                     event=event.name,

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dsplatform.core.errors import Invalid
+from dsplatform.core.s3_address import S3Address
 
 PREFIX = "DSPLATFORM_"
 
@@ -45,9 +46,18 @@ def _database_url(raw: str) -> str:
 
 def _storage_url(raw: str) -> str:
     scheme = urlsplit(raw).scheme
+    if scheme == "s3":
+        return str(S3Address.parse(raw))
     if scheme not in {"", "file"}:
-        raise ValueError(f"storage of kind {scheme!r} is not supported: give a folder")
+        raise ValueError(f"storage of kind {scheme!r} is not supported: give a folder, or s3://bucket/prefix?endpoint=…&region=…")
     return str(_path(raw.removeprefix("file://")))
+
+
+def _drop_url(raw: str) -> str:
+    address = S3Address.parse(raw)
+    if not address.prefix:
+        raise ValueError("must name a prefix, as in s3://bucket/drop: what was taken goes beside it")
+    return str(address)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -73,9 +83,10 @@ class Settings:
     dagster_database_url: str = _setting(
         "Database of Dagster's own tables; empty: `dagster` on the same server", "", _database_url, secret=True
     )
-    pool_size: int = _setting("Database connections per process, at most", "5", _number(int, 1, 100))
-    storage_url: str = _setting("Where the bytes lie: a folder", "HOME/storage", _storage_url)
+    pool_size: int = _setting("Database connections per process, at most", "5", _number(int, 2, 100))
+    storage_url: str = _setting("Where the bytes lie: a folder, or `s3://bucket/prefix?endpoint=…&region=…`", "HOME/storage", _storage_url)
     drop_dir: Path = _setting("Watched folder: `<dataset>/[<branch>/]<file>`", "HOME/drop", _path)
+    drop_url: str = _setting("Watched instead of the folder: `s3://bucket/prefix?endpoint=…&region=…`", "", _drop_url)
     processed_dir: Path | None = _setting("Where ingested files go; `off`: they stay", "HOME/processed", _directory_or_off)
     rejected_dir: Path | None = _setting("Where refused files go; `off`: they stay", "HOME/rejected", _directory_or_off)
     drop_user: str = _setting("User as whom the drop folder acts", "system")
@@ -104,7 +115,7 @@ class Settings:
             try:
                 values[setting.name] = setting.metadata["parse"](raw) if raw else ""
             except ValueError as err:
-                shown = "its value" if not setting.repr else repr(raw)
+                shown = repr(raw) if setting.repr and "@" not in raw else "its value"  # a password may stand there
                 raise WrongSetting(f"{name}: {shown} cannot be used: {err}") from err
         settings = cls(**values)
         for name, folder in (("PROCESSED_DIR", settings.processed_dir), ("REJECTED_DIR", settings.rejected_dir)):

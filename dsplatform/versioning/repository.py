@@ -116,6 +116,31 @@ _VERSION = """
 """
 
 
+_ADD = """
+WITH made AS (
+  INSERT INTO dataset_versions
+    (dataset_id, version_number, message, parent_version_id, merge_parent_version_id, overlay_file_id, created_by, idempotency_key,
+     component_count, total_bytes)
+  SELECT :dataset, coalesce(max(version_number), 0) + 1, :message, CAST(:parent AS bigint), CAST(:merged AS bigint), :overlay, :author,
+         :key, CAST(:count AS integer), CAST(:bytes AS bigint)
+  FROM dataset_versions WHERE dataset_id = :dataset RETURNING id, version_number
+), carried AS (
+  INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata)
+  SELECT made.id, component_name, component_type, component_index, file_id, metadata FROM made, dataset_version_files
+  WHERE version_id = :parent AND component_name <> ALL(CAST(:touched AS text[]))
+), put AS (
+  INSERT INTO dataset_version_files (version_id, component_name, component_index, file_id)
+  SELECT made.id, n.name, coalesce(old.component_index, n.at - 1 + (SELECT coalesce(max(component_index) + 1, 0)
+         FROM dataset_version_files WHERE version_id = :parent)), n.file_id
+  FROM made, unnest(CAST(:names AS text[]), CAST(:files AS bigint[])) WITH ORDINALITY n(name, file_id, at)
+  LEFT JOIN dataset_version_files old ON old.version_id = :parent AND old.component_name = n.name
+)
+SELECT id, version_number FROM made
+"""
+"""A version with its components: what the parent has and the change does not touch, and what the change puts, at its old place where it
+had one."""
+
+
 class Versions:
     """Statements about versions and their components."""
 
@@ -270,44 +295,23 @@ class Versions:
         changed = [*diff.updated.items(), *diff.added.items()]
         parent = None if draft.seen is None else draft.seen.version_id
         row = self._tx.row(
-            "INSERT INTO dataset_versions (dataset_id, version_number, message, parent_version_id, overlay_file_id, created_by, "
-            "idempotency_key, component_count, total_bytes) "
-            "SELECT :dataset, coalesce(max(version_number), 0) + 1, :message, CAST(:parent AS bigint), :overlay, :author, :key, "
-            "CAST(:count AS integer), CAST(:bytes AS bigint) "
-            "FROM dataset_versions WHERE dataset_id = :dataset RETURNING id, version_number",
+            _ADD,
             dataset=change.dataset.id,
             message=change.message,
             parent=parent,
+            merged=change.merge_parent,
             overlay=overlay_file_id,
             author=change.actor.user_id,
             key=change.idempotency_key,
             count=(draft.seen.components if draft.seen else 0) + len(diff.added) - len(diff.removed),
             bytes=(draft.seen.total_bytes if draft.seen else 0) - diff.bytes_gone + sum(content.file_size for _, content in changed),
-        )
-        if row is None:
-            raise AssertionError("an aggregate without GROUP BY always gives one row")
-        version_id = VersionId(row["id"])
-        if draft.seen is not None and draft.seen.components > len(diff.updated) + len(diff.removed):
-            self._tx.later(
-                "INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata) "
-                "SELECT :version, component_name, component_type, component_index, file_id, metadata FROM dataset_version_files "
-                "WHERE version_id = :parent AND component_name <> ALL(CAST(:touched AS text[]))",
-                version=version_id,
-                parent=parent,
-                touched=[*(name for name, _ in changed), *diff.removed],
-            )
-        self._tx.later(
-            "INSERT INTO dataset_version_files (version_id, component_name, component_index, file_id) "
-            "SELECT :version, n.name, coalesce(old.component_index, n.at - 1 + (SELECT coalesce(max(component_index) + 1, 0) "
-            "FROM dataset_version_files WHERE version_id = :parent)), n.file_id "
-            "FROM unnest(CAST(:names AS text[]), CAST(:files AS bigint[])) WITH ORDINALITY n(name, file_id, at) "
-            "LEFT JOIN dataset_version_files old ON old.version_id = :parent AND old.component_name = n.name",
-            version=version_id,
-            parent=parent,
+            touched=[*(name for name, _ in changed), *diff.removed],
             names=[name for name, _ in changed],
             files=[ids[content.content_hash] for _, content in changed],
         )
-        return version_id, row["version_number"]
+        if row is None:
+            raise AssertionError("an aggregate without GROUP BY always gives one row")
+        return VersionId(row["id"]), row["version_number"]
 
 
 class Pointers:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from threading import Lock
 
-from dsplatform.core.database import Database, SerializationFailed, Transaction
+from dsplatform.core.database import Database, SerializationFailed, Transaction, back_off
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
 from dsplatform.core.events import VersionCommitted
@@ -24,8 +25,9 @@ from dsplatform.core.values import (
 )
 from dsplatform.core.verification import Verification
 from dsplatform.versioning import model, verification
-from dsplatform.versioning.model import Difference, Draft, EmptyVersion, Head, HeadMoved, Replaced, Version, parse_reference
+from dsplatform.versioning.model import Difference, Draft, Head, HeadMoved, Replaced, Version, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
+from dsplatform.versioning.turns import Turns
 
 MAX_ATTEMPTS = 50
 """How often a commit that others overtake is worked out again against the new head."""
@@ -37,6 +39,10 @@ def _at(index: int, within: Callable[[Transaction, int, Committed], None]) -> Ca
 
 def _moved(change: VersionChange) -> HeadMoved:
     return HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
+
+
+def _too_many(change: VersionChange) -> Conflict:
+    return Conflict(f"dataset {change.dataset.slug!r} is being changed by many at once: try again")
 
 
 def _nothing(_tx: Transaction, _index: int, _committed: Committed) -> None: ...
@@ -59,6 +65,8 @@ class VersionService:
         self._datasets = datasets
         self._access = access
         self._clock = clock
+        self._turns = Turns()
+        self._rebasing = Lock()
 
     def create_version(
         self,
@@ -168,13 +176,23 @@ class VersionService:
 
         Bytes are made durable while no transaction is open: the drafts are worked out and their overlays written first, then one
         barrier covers everything, then each change is committed against the head that its draft saw. A draft that lost the race is
-        worked out again.
+        worked out again. Who has to wait for her turn on a dataset makes her bytes durable meanwhile.
         """
+        datasets = [change.dataset.id for change in changes]
+        if self._turns.taken(datasets):
+            upload.seal()
+        with self._turns.on(datasets):
+            return self._publish(upload, changes, within)
+
+    def _publish(
+        self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
+    ) -> Sequence[Committed | DsplatformError]:
         drafts: dict[int, Draft] = {}
         outcomes: dict[int, Committed | DsplatformError] = {}
         for index, change in enumerate(changes):
             try:
-                drafts[index] = self._draft(change)
+                with self._db.autocommit() as tx:
+                    drafts[index] = self._draft(tx, change)
             except DsplatformError as err:
                 outcomes[index] = err
         overlays = self._hold(upload, list(drafts.values()))
@@ -188,25 +206,24 @@ class VersionService:
 
     # --- one change ------------------------------------------------------------------------------------------------------------
 
-    def _draft(self, change: VersionChange) -> Draft:
-        """Works a change out against the present head, without holding it: the commit compares again."""
-        with self._db.autocommit() as tx:
-            self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
-            seen, forks = self._head(tx, change)
-            versions = Versions(tx)
-            if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
-                return Draft(change, seen, forks, Difference({}, {}, (), 0), b"")  # committing it answers with the earlier version
-            self._expect(change, seen)
-            if seen is None:
-                differing: Mapping[FilePath, Replaced | None] = dict.fromkeys(change.put)
-                parent: Mapping[FilePath, int] = {}
-            else:
-                differing = versions.differing(seen.version_id, change.put)
-                parent = versions.sizes(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else {}
+    def _draft(self, tx: Transaction, change: VersionChange) -> Draft:
+        """Works a change out against the present head. Without the dataset's lock nothing holds that: the commit compares again."""
+        self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
+        seen, forks = self._head(tx, change)
+        versions = Versions(tx)
+        if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
+            return Draft(change, seen, forks, Difference({}, {}, (), 0), b"")  # committing it answers with the earlier version
+        self._expect(change, seen)
+        if seen is None:
+            differing: Mapping[FilePath, Replaced | None] = dict.fromkeys(change.put)
+            parent: Mapping[FilePath, int] = {}
+        else:
+            differing = versions.differing(seen.version_id, change.put)
+            parent = versions.sizes(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else {}
         diff = model.difference(change, differing, parent)
-        if not change.put and (seen is None or len(diff.removed) == len(parent)):
-            raise EmptyVersion(f"a version of dataset {change.dataset.slug!r} needs at least one component")
-        return Draft(change, seen, forks, diff, model.overlay(change, seen, diff, self._clock()))
+        model.must_hold_something(change, seen, diff)
+        merged = None if change.merge_parent is None else versions.get(change.merge_parent)
+        return Draft(change, seen, forks, diff, model.overlay(change, seen, diff, self._clock(), merged))
 
     def _head(self, tx: Transaction, change: VersionChange) -> tuple[Head | None, bool]:
         pointers = Pointers(tx)
@@ -225,32 +242,53 @@ class VersionService:
 
     def _hold(self, upload: Upload, drafts: Sequence[Draft]) -> list[ContentHash | None]:
         """Writes the overlays of those drafts that make a version."""
-        making = [draft for draft in drafts if not draft.difference.is_empty]
+        making = [draft for draft in drafts if draft.makes_version]
         contents = iter(upload.add([BytesIO(draft.overlay) for draft in making], surely_new=True))
         hashes: list[ContentHash | None] = []
         for draft in drafts:
-            content = None if draft.difference.is_empty else next(contents)
+            content = next(contents) if draft.makes_version else None
             hashes.append(content.content_hash if isinstance(content, Content) else None)
         return hashes
 
     def _commit_draft(
         self, upload: Upload, draft: Draft, overlay: ContentHash | None, within: Callable[[Transaction, Committed], None]
     ) -> Committed:
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             try:
                 with self._db.transaction() as tx:
+                    committed = self._commit(tx, upload, draft, overlay)
+                    within(tx, committed)
+                return committed
+            except HeadMoved:
+                return self._rebase(upload, draft.change, within)
+            except UploadOvertaken:
+                upload.reconcile()
+            except SerializationFailed:
+                back_off(attempt)
+        raise _too_many(draft.change)
+
+    def _rebase(self, upload: Upload, change: VersionChange, within: Callable[[Transaction, Committed], None]) -> Committed:
+        """Works the change out again and commits it while the dataset's lock keeps the writers of other processes away.
+
+        The one place where a transaction stays open while bytes are written: a few hundred of the overlay, the rest is durable by now.
+        Without the lock the same process could lose the race for ever. It needs a second connection for the intent: one thread at a
+        time, so that a small pool cannot be used up by those who wait for one.
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                with self._rebasing, self._db.transaction() as tx:
+                    self._datasets.lock(tx, change.dataset.id)
+                    draft = self._draft(tx, change)
+                    (overlay,) = self._hold(upload, [draft])
+                    upload.seal()
                     committed = self._commit(tx, upload, draft, overlay)
                     within(tx, committed)
                 return committed
             except UploadOvertaken:
                 upload.reconcile()
             except SerializationFailed:
-                continue
-            except HeadMoved:
-                draft = self._draft(draft.change)
-                (overlay,) = self._hold(upload, [draft])
-                upload.seal()
-        raise Conflict(f"dataset {draft.change.dataset.slug!r} is being changed by many at once: try again")
+                back_off(attempt)
+        raise _too_many(change)
 
     def _commit(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
         change, diff = draft.change, draft.difference

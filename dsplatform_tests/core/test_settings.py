@@ -13,18 +13,21 @@ WRONG = [
     ("DATABASE_URL", "postgresql://", "must be a PostgreSQL URL"),
     ("DATABASE_URL", "nonsense", "must be a PostgreSQL URL"),
     ("DAGSTER_DATABASE_URL", "sqlite:///x", "must be a PostgreSQL URL"),
-    ("POOL_SIZE", "0", "must lie between 1 and 100"),
-    ("POOL_SIZE", "101", "must lie between 1 and 100"),
+    ("POOL_SIZE", "0", "must lie between 2 and 100"),
+    ("POOL_SIZE", "101", "must lie between 2 and 100"),
     ("POOL_SIZE", "many", "invalid literal"),
     ("POOL_SIZE", "2.5", "invalid literal"),
-    ("STORAGE_URL", "s3://bucket", "storage of kind 's3' is not supported"),
+    ("STORAGE_URL", "gs://bucket", "storage of kind 'gs' is not supported: give a folder, or s3://bucket/prefix"),
+    ("STORAGE_URL", "s3://", "'' is no bucket's name"),
+    ("DROP_URL", "s3://bucket", "must name a prefix"),
+    ("DROP_URL", "/srv/drop", "must be written as s3://bucket/prefix"),
     ("SETTLE_SECONDS", "-1", "must lie between 0 and 86400"),
     ("SETTLE_SECONDS", "86401", "must lie between 0 and 86400"),
     ("SETTLE_SECONDS", "nan", "must lie between"),
     ("SETTLE_SECONDS", "inf", "must lie between"),
     ("SETTLE_SECONDS", "soon", "could not convert"),
-    ("BATCH_FILES", "0", "must lie between 1 and 100000"),
-    ("BATCH_FILES", "100001", "must lie between 1 and 100000"),
+    ("BATCH_FILES", "0", "must lie between 2 and 100000"),
+    ("BATCH_FILES", "100001", "must lie between 2 and 100000"),
     ("WORKERS", "0", "must lie between 1 and 64"),
     ("WORKERS", "65", "must lie between 1 and 64"),
     ("API_PORT", "0", "must lie between 1 and 65535"),
@@ -43,6 +46,16 @@ def test_a_wrong_value_is_refused_with_the_variable_and_the_reason(name: str, va
     with pytest.raises(WrongSetting, match=re.escape(reason)) as caught:
         _of(**{name: value})
     assert str(caught.value).startswith(f"DSPLATFORM_{name}: ")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://KEY:hunter2@bucket/x", "s3://KEY:hun/hunter2@bucket", "s3://bucket/x?endpoint=http://a:hunter2@host"]
+)
+def test_a_password_in_a_url_is_refused_and_never_repeated(url: str) -> None:
+    with pytest.raises(WrongSetting) as caught:
+        _of(STORAGE_URL=url)
+    assert str(caught.value).startswith("DSPLATFORM_STORAGE_URL: its value cannot be used: ")
+    assert "hun" not in str(caught.value)
 
 
 def test_every_setting_that_can_be_wrong_is_among_the_wrong_ones() -> None:

@@ -3,6 +3,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from dsplatform.versioning import service as service_module
 from dsplatform.versioning.model import EmptyVersion, HeadMoved, VersionMissing
 from dsplatform.versioning.repository import Pointers, Versions
 from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.turns import Turns
 from dsplatform_tests import make
 from dsplatform_tests.strategies import component_names, small_contents
 
@@ -398,6 +400,14 @@ def test_a_key_belongs_to_its_dataset(platform: Platform, sales: DatasetRef) -> 
     assert make.commit(platform, other, {"a": b"1"}, idempotency_key="k").created
 
 
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads write as processes do: without taking turns."""
+    monkeypatch.setattr(Turns, "taken", lambda *_: False)
+    monkeypatch.setattr(Turns, "on", lambda *_: nullcontext())
+
+
+@pytest.mark.usefixtures("apart")
 def test_one_key_at_once_makes_one_version(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted = make.meeting(8)
     real = VersionService._hold
@@ -432,6 +442,7 @@ def test_an_expected_head_that_is_not_the_head_is_a_conflict(there: bool, platfo
     make.assert_sound(platform)
 
 
+@pytest.mark.usefixtures("apart")
 def test_of_those_who_expect_one_head_at_once_one_wins(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted = make.meeting(6)
     real = VersionService._hold
@@ -460,19 +471,20 @@ def test_of_those_who_expect_one_head_at_once_one_wins(settings: Settings, datab
 # --- many at once ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("apart")
 def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     committers, each = 16, 2
     drafts: list[int] = []
     meet = make.meeting(committers)
     real = VersionService._draft
 
-    def draft(self: VersionService, change: VersionChange) -> Any:
+    def draft(self: VersionService, tx: Transaction, change: VersionChange) -> Any:
         drafts.append(1)
-        worked_out = real(self, change)
+        worked_out = real(self, tx, change)
         meet()  # all have seen the same head
         return worked_out
 
-    with make.crowded(settings, database_url, committers) as platform:
+    with make.crowded(settings, database_url, committers + 1) as platform:  # one more for the intent of who holds the lock
         dataset = make.dataset(platform)
         make.commit(platform, dataset, {"base": b"0"})
         monkeypatch.setattr(VersionService, "_draft", draft)
@@ -495,6 +507,28 @@ def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, da
             *(f"{who}/{number}" for who in range(committers) for number in range(each)),
         }
         assert len(replayed(platform, dataset)) == made
+        make.assert_sound(platform)
+
+
+def test_writers_of_one_process_take_turns_and_work_nothing_out_twice(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafts: list[int] = []
+    real = VersionService._draft
+
+    def draft(self: VersionService, tx: Transaction, change: VersionChange) -> Any:
+        drafts.append(1)
+        return real(self, tx, change)
+
+    monkeypatch.setattr(VersionService, "_draft", draft)
+    with make.crowded(settings, database_url, 8) as platform:
+        dataset = make.dataset(platform)
+        works: list[Callable[[], Committed]] = [
+            lambda who=who: make.commit(platform, dataset, {str(who): b"1"}) for who in range(8)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        ]  # fmt: skip
+        make.at_once(*works)
+        assert len(drafts) == 8
+        assert history(platform, dataset) == list(range(8, 0, -1))
         make.assert_sound(platform)
 
 
@@ -539,6 +573,7 @@ def _all_kept(platform: Platform, outcomes: list[Committed | DsplatformError], d
     )
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("point", [(StagedUpload, "record"), (Versions, "add"), (Pointers, "move")], ids=["recorded", "added", "moved"])
 def test_a_commit_that_comes_between_waits_and_is_worked_out_again(
     point: tuple[type, str], platform: Platform, monkeypatch: pytest.MonkeyPatch
@@ -549,6 +584,7 @@ def test_a_commit_that_comes_between_waits_and_is_worked_out_again(
     make.assert_sound(platform)
 
 
+@pytest.mark.usefixtures("apart")
 def test_the_claim_fails_without_the_lock(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both then take the same number, and one of them is refused for no fault of its own."""
     monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
@@ -561,6 +597,7 @@ def _acknowledged_are_kept(platform: Platform, outcomes: list[Committed | Dsplat
     return all(outcome.version_number in reachable for outcome in outcomes if isinstance(outcome, Committed))
 
 
+@pytest.mark.usefixtures("apart")
 def test_without_the_lock_the_compare_and_swap_still_keeps_what_was_acknowledged(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +607,7 @@ def test_without_the_lock_the_compare_and_swap_still_keeps_what_was_acknowledged
     assert _acknowledged_are_kept(platform, outcomes, dataset)
 
 
+@pytest.mark.usefixtures("apart")
 def test_that_claim_fails_with_a_blind_update(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
         sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
