@@ -14,6 +14,7 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.errors import DsplatformError
 from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PermissionType, VersionId
 from dsplatform.core.values import (
+    ColumnChange,
     Committed,
     Component,
     Content,
@@ -36,6 +37,11 @@ class Upload(Protocol):
 
         `surely_new` spares the question whether the store has them; where it has, `record` raises `UploadOvertaken`.
         """
+        ...
+
+    def adopt(self, hashes: Collection[ContentHash]) -> None:
+        """Holds contents that some version has, without their bytes. `record` gives their ids, keeps them from the collector as it does
+        all others, and raises `Gone` when one of them is stored no longer."""
         ...
 
     def seal(self) -> None:
@@ -188,4 +194,9 @@ class SchemaReader(Protocol):
 
     def figures(self, tx: Transaction, version_id: VersionId) -> Mapping[FilePath, tuple[int | None, int]] | None:
         """(rows, columns) per component, over all of its tables; rows is None where it could not be read. None: not captured yet."""
+        ...
+
+    def column_changes(self, tx: Transaction, changed: Sequence[tuple[Component, Component]]) -> Sequence[ColumnChange]:
+        """What changed in the columns from the first of each pair to the second. Pairs of which a content was not captured yet, or can't
+        be read, are left out."""
         ...

@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 from uuid import UUID, uuid4
 
 from dsplatform.core.database import Database, Transaction
-from dsplatform.core.errors import Unavailable
+from dsplatform.core.errors import Gone, Unavailable
 from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
 from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, storage_key
@@ -65,6 +65,7 @@ class StagedUpload:
         self._id = uuid4()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         self._held: dict[ContentHash, _Held] = {}
+        self._adopted: set[ContentHash] = set()
         self._unwritten: list[_Held] = []
         self._unwritten_bytes = 0
         self._unsealed: list[str] = []
@@ -230,6 +231,10 @@ class StagedUpload:
             with self._intent_lock:
                 self._open_intent()
 
+    def adopt(self, hashes: Collection[ContentHash]) -> None:
+        """See `core.interfaces.Upload.adopt`."""
+        self._adopted.update(hashes)
+
     # --- seal and record -------------------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
@@ -257,7 +262,8 @@ class StagedUpload:
         self._must_be_whole()
         if self._unsealed or self._unwritten:
             raise AssertionError("seal() comes before record(): a row must never name bytes that a power cut can take")
-        wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes)]
+        adopted = self._adopted.difference(self._held).intersection(hashes)
+        wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes) if content_hash not in adopted]
         ids: dict[ContentHash, FileId] = {}
         new = [held for held in wanted if held.is_new]
         ending = self._keep_intent(tx, wanted, ends=bool(new)) if self._intent_alive else None
@@ -266,6 +272,7 @@ class StagedUpload:
             if not ids:
                 raise _expired()
         ids.update(self._pin(tx, [held for held in wanted if not held.is_new]))
+        ids.update(self._pin_adopted(tx, adopted))
         return ids
 
     def _keep_intent(self, tx: Transaction, wanted: Sequence[_Held], *, ends: bool) -> UUID | None:
@@ -297,6 +304,18 @@ class StagedUpload:
         spare = [held.key for held in known if held.key and not held.bad_key]
         if spare:
             files.bury(spare, "duplicate", "1 hour")
+        return ids
+
+    def _pin_adopted(self, tx: Transaction, hashes: Collection[ContentHash]) -> dict[ContentHash, FileId]:
+        """A damaged one is taken as well: the version that it comes from has it, too, and both are healed together."""
+        if not hashes:
+            return {}
+        files = Files(tx)
+        ids = {content_hash: row[0] for content_hash, row in files.placed(hashes).items()}
+        rows = files.pin(ids.values())
+        for content_hash in hashes:
+            if ids.get(content_hash) not in rows:
+                raise Gone(f"content {content_hash} is stored no longer: the version that held it was deleted meanwhile")
         return ids
 
     def reconcile(self) -> None:

@@ -9,10 +9,10 @@ from dsplatform.core.errors import NotFound, Unavailable
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import FileKeeper, VersionReader
 from dsplatform.core.types import ContentHash, FilePath, VersionId
-from dsplatform.core.values import Component, SchemaSummary
+from dsplatform.core.values import ColumnChange, Component, SchemaSummary
 from dsplatform.schemas import comparison, sandbox
-from dsplatform.schemas.comparison import Comparison
-from dsplatform.schemas.model import READER_VERSION, FileCapture, VersionSchema, hint_of
+from dsplatform.schemas.comparison import Comparison, TableChange
+from dsplatform.schemas.model import READER_VERSION, FileCapture, Status, VersionSchema, hint_of
 from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
 
 CHUNK = 512
@@ -102,6 +102,19 @@ class SchemaService:
         schema = SchemaVersions(tx).get(version_id)
         return None if schema is None else {FilePath(name): figures for name, figures in schema.figures().items()}
 
+    def column_changes(self, tx: Transaction, changed: Sequence[tuple[Component, Component]]) -> Sequence[ColumnChange]:
+        """See `core.interfaces.SchemaReader.column_changes`. What it costs follows the pairs, not the versions that they are from."""
+        keys = {_key(component) for pair in changed for component in pair}
+        captures = FileSchemas(tx, READER_VERSION).find(list(keys))
+        readable = [
+            (after.name, captures[_key(before)], captures[_key(after)])
+            for before, after in changed
+            if _is_read(captures.get(_key(before))) and _is_read(captures.get(_key(after)))
+        ]
+        old = VersionSchema.compose({name: capture for name, capture, _ in readable})
+        new = VersionSchema.compose({name: capture for name, _, capture in readable})
+        return [change for table in comparison.compare(old, new).tables for change in _columns(table)]
+
     def _schema(self, tx: Transaction, version_id: VersionId) -> VersionSchema:
         self._parent(tx, version_id)
         self._versions.living(tx, version_id)
@@ -128,3 +141,20 @@ class SchemaService:
 
 def _key(component: Component) -> Key:
     return component.content_hash, hint_of(component.name)
+
+
+def _is_read(capture: FileCapture | None) -> bool:
+    return capture is not None and capture.status is Status.OK
+
+
+def _columns(change: TableChange) -> list[ColumnChange]:
+    where = FilePath(change.component), change.table
+    return [
+        *(ColumnChange(*where, column.name, None, column.type) for column in change.added),
+        *(ColumnChange(*where, column.name, column.type, None) for column in change.removed),
+        *(
+            ColumnChange(*where, retyped.name, retyped.before.type, retyped.after.type)
+            for retyped in change.retyped
+            if retyped.before.type != retyped.after.type
+        ),
+    ]

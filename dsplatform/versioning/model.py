@@ -146,6 +146,11 @@ class Draft(ValueObject):
     difference: Difference
     overlay: bytes
 
+    @property
+    def makes_version(self) -> bool:
+        """A change that would change nothing makes none, unless it is a merge: the next one must know that it was made."""
+        return self.change.merge_parent is not None or not self.difference.is_empty
+
 
 def difference(change: VersionChange, differing: Mapping[FilePath, Replaced | None], parent: Mapping[FilePath, int]) -> Difference:
     """What `change` means.
@@ -169,8 +174,16 @@ def difference(change: VersionChange, differing: Mapping[FilePath, Replaced | No
     return Difference(added, updated, removed, bytes_gone)
 
 
-def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: datetime) -> bytes:
-    """The canonical document of a version: UTF-8 JSON, keys sorted, no blanks; the same version gives the same bytes."""
+def must_hold_something(change: VersionChange, seen: Head | None, diff: Difference) -> None:
+    """Raises `EmptyVersion` for a change that leaves no component, and for one that asks for nothing and is no merge."""
+    asks_nothing = not change.put and not change.remove and change.mode is CommitMode.PATCH and change.merge_parent is None
+    if asks_nothing or (not change.put and (seen is None or len(diff.removed) == seen.components)):
+        raise EmptyVersion(f"a version of dataset {change.dataset.slug!r} needs at least one component")
+
+
+def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: datetime, merged: Version | None = None) -> bytes:
+    """The canonical document of a version: UTF-8 JSON, keys sorted, no blanks; the same version gives the same bytes. `merged` is the
+    second parent of a merge."""
     entries = [
         {"op": op, "name": name, "hash": content.content_hash, "size": content.file_size, "type": content.file_type}
         for op, contents in (("add", diff.added), ("update", diff.updated))
@@ -187,6 +200,8 @@ def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: date
         "message": change.message,
         "changes": sorted(entries, key=lambda entry: str(entry["name"])),
     }
+    if merged is not None:
+        document["merge_parent"] = {"number": merged.number, "overlay": merged.overlay_hash}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -1,0 +1,322 @@
+"""Branches and tags, what differs between versions, their history, and merging."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from dsplatform.core.database import Database, Transaction
+from dsplatform.core.domain import Actor
+from dsplatform.core.errors import Conflict, DsplatformError, Gone
+from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, VersionWriter
+from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, file_path, pointer_name
+from dsplatform.core.values import Committed, Component, Content, DatasetRef, VersionChange
+from dsplatform.versioning import comparison, graph, merging, model
+from dsplatform.versioning.comparison import Kind, Side, VersionDiff
+from dsplatform.versioning.graph import Parents, Picture
+from dsplatform.versioning.history import History, Names
+from dsplatform.versioning.merging import Choice, Merged, MergeKind
+from dsplatform.versioning.model import Head, HeadMoved, MainStays, Pointer, PointerMissing, PointerTaken, TagsNeverMove, Version
+from dsplatform.versioning.repository import Pointers, Versions
+
+MAX_ATTEMPTS = 20
+"""How often a merge is worked out again because the branch moved meanwhile."""
+
+
+class BranchService:
+    """Names of versions, and questions about how versions hang together."""
+
+    def __init__(
+        self,
+        db: Database,
+        files: FileKeeper,
+        datasets: DatasetDirectory,
+        access: AccessControl,
+        versions: VersionWriter,
+        schemas: SchemaReader,
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._datasets = datasets
+        self._access = access
+        self._versions = versions
+        self._schemas = schemas
+
+    # --- names -----------------------------------------------------------------------------------------------------------------
+
+    def list_branches(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
+        """The branches by name."""
+        return [pointer for pointer in self._pointers(actor, dataset) if not pointer.is_tag]
+
+    def list_tags(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
+        """The tags by name."""
+        return [pointer for pointer in self._pointers(actor, dataset) if pointer.is_tag]
+
+    def create_branch(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
+        """A new branch at the version that `at` names, by default at the head of `main`. Raises `PointerTaken`, also where a tag has
+        the name."""
+        return self._create(actor, dataset, name, at, is_tag=False)
+
+    def create_tag(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
+        """A new tag, which stays at its version until it is deleted. Raises `PointerTaken`."""
+        return self._create(actor, dataset, name, at, is_tag=True)
+
+    def update_branch(self, actor: Actor, dataset: DatasetRef, name: str, to: str, *, expected_head: VersionId) -> Pointer:
+        """Moves a branch to any version of the dataset, provided that it is at `expected_head`. Raises `HeadMoved` where it is not."""
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            branch = self._branch(names, dataset, pointer_name(name))
+            _expect(branch, dataset, expected_head)
+            target = self._target(tx, dataset, to)
+            if not Pointers(tx).move(dataset.id, branch.name, expected_head, target):
+                raise _moved(branch, dataset)
+            return names.read(branch.name)
+
+    def rename_branch(self, actor: Actor, dataset: DatasetRef, name: str, new_name: str) -> Pointer:
+        """Gives a branch another name. Raises `PointerTaken`, and `MainStays` for `main`."""
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            branch = self._branch(names, dataset, _not_main(pointer_name(name)))
+            new = pointer_name(new_name)
+            if not names.rename(branch.name, new):
+                raise _taken(new, dataset)
+            return names.read(new)
+
+    def delete_branch(self, actor: Actor, dataset: DatasetRef, name: str, *, expected_head: VersionId | None = None) -> Pointer:
+        """Deletes the name and answers with what it was; its versions stay, and keep their numbers. Raises `MainStays` for `main`, and
+        `HeadMoved` where the branch is not at `expected_head`."""
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            branch = self._branch(names, dataset, _not_main(pointer_name(name)))
+            if expected_head is not None:
+                _expect(branch, dataset, expected_head)
+            if not names.remove(branch.name, branch.version_id):
+                raise _moved(branch, dataset)
+            return branch
+
+    def delete_tag(self, actor: Actor, dataset: DatasetRef, name: str) -> Pointer:
+        """Deletes a tag and answers with what it was; its version stays. Raises `PointerMissing` for what is no tag."""
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            tag = names.get(pointer_name(name))
+            if tag is None or not tag.is_tag:
+                raise PointerMissing(f"dataset {dataset.slug!r} has no tag {name!r}: `dsplatform tag list {dataset.slug}` lists them")
+            names.remove(tag.name, tag.version_id)
+            return tag
+
+    # --- history ---------------------------------------------------------------------------------------------------------------
+
+    def history(
+        self, actor: Actor, dataset: DatasetRef, ref: str | None = None, *, first_parent: bool = False, limit: int = 50
+    ) -> Sequence[Version]:
+        """The version and what it stands on, each before its parents; with `first_parent` without what was merged in."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            head = Versions(tx).named(dataset, ref)
+            parents = History(tx).parents(dataset.id)
+            line = graph.first_parents(parents, head) if first_parent else graph.topological(parents, [head])
+            return Versions(tx).these(list(islice(line, limit)))
+
+    def picture(self, actor: Actor, dataset: DatasetRef, ref: str | None = None, *, limit: int = 50) -> Picture:
+        """The history of a version, or of the whole dataset, with the places of versions and lines in a drawing."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            parents = History(tx).parents(dataset.id)
+            heads = list(parents) if ref is None else [Versions(tx).named(dataset, ref)]
+            rows = graph.layout(parents, graph.topological(parents, heads)[:limit])
+            tags = {pointer.name for pointer in Names(tx, dataset.id).all() if pointer.is_tag}
+            return graph.picture(rows, Versions(tx).these([row.version_id for row in rows]), tags)
+
+    def is_ancestor(self, actor: Actor, dataset: DatasetRef, older: str, younger: str) -> bool:
+        """Whether the second version stands on the first one, or is it."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            one, other = (Versions(tx).named(dataset, ref) for ref in (older, younger))
+            return graph.is_ancestor(History(tx).parents(dataset.id), one, other)
+
+    def merge_bases(self, actor: Actor, dataset: DatasetRef, ours: str, theirs: str) -> Sequence[Version]:
+        """The best common ancestors: one, or several after a criss-cross (see `graph.merge_bases`)."""
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            one, other = (Versions(tx).named(dataset, ref) for ref in (ours, theirs))
+            return Versions(tx).these(graph.merge_bases(History(tx).parents(dataset.id), one, other))
+
+    # --- differences -----------------------------------------------------------------------------------------------------------
+
+    def diff(self, actor: Actor, before: str, after: str) -> VersionDiff:
+        """What differs from one `DATASET[@REF]` to another, also of another dataset. Costs follow what differs once the two lists are
+        compared, which the database does. Raises `Gone` for a version that was deleted."""
+        with self._db.transaction() as tx:
+            old, new = self._readable(tx, actor, before), self._readable(tx, actor, after)
+            found = comparison.changes(History(tx).differing(old[1].id, new[1].id))
+            pairs = [(change.before, change.after) for change in found if change.kind is Kind.CHANGED]
+            columns = self._schemas.column_changes(tx, [(one, other) for one, other in pairs if one and other])
+            return VersionDiff(_side(*old), _side(*new), found, tuple(columns))
+
+    # --- merging ---------------------------------------------------------------------------------------------------------------
+
+    def merge(
+        self,
+        actor: Actor,
+        dataset: DatasetRef,
+        theirs: str,
+        *,
+        into: str = MAIN,
+        strategy: Choice | None = None,
+        choices: Mapping[str, Choice] | None = None,
+        message: str = "",
+    ) -> Merged:
+        """Brings what the version `theirs` names changed since the common ancestor into the branch `into`, component by component.
+
+        A branch that is behind is moved; one that has it already is left alone; otherwise a version with two parents is made. Raises
+        `MergeConflict` for components that both changed, unless `choices` (by name) or `strategy` decide, and `Invalid` for a choice
+        about what nobody contests. See `merging` for the rules.
+        """
+        branch = pointer_name(into)
+        chosen = {file_path(name): choice for name, choice in (choices or {}).items()}
+        note = model.message(message) or f"merge {theirs} into {branch}"
+        for _ in range(MAX_ATTEMPTS):
+            with self._db.transaction() as tx:
+                self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
+                ours, their_id = self._sides(tx, dataset, branch, theirs)
+                parents = History(tx).parents(dataset.id)
+                if graph.is_ancestor(parents, their_id, ours.version_id):
+                    return Merged(MergeKind.ALREADY_MERGED, branch, ours.version_id, ours.version_number)
+                if graph.is_ancestor(parents, ours.version_id, their_id):
+                    if forwarded := self._fast_forward(tx, dataset, branch, ours, their_id):
+                        return forwarded
+                    continue
+                changed = self._changed(tx, parents, ours, their_id, strategy, chosen)
+            outcome = self._commit(_merge_change(actor, dataset, branch, ours, their_id, changed, note))
+            if isinstance(outcome, HeadMoved):
+                continue
+            if isinstance(outcome, DsplatformError):
+                raise outcome
+            counts = outcome.added, outcome.updated, outcome.removed
+            return Merged(MergeKind.MERGED, branch, outcome.version_id, outcome.version_number, *counts)
+        raise Conflict(f"branch {branch!r} of dataset {dataset.slug!r} is being changed by many at once: try again")
+
+    def _sides(self, tx: Transaction, dataset: DatasetRef, branch: PointerName, theirs: str) -> tuple[Head, VersionId]:
+        ours = Pointers(tx).head(dataset.id, branch)
+        if ours is None:
+            raise _no_branch(branch, dataset)
+        return ours, Versions(tx).named(dataset, theirs)
+
+    def _fast_forward(self, tx: Transaction, dataset: DatasetRef, branch: PointerName, ours: Head, to: VersionId) -> Merged | None:
+        """None where the branch moved meanwhile."""
+        self._datasets.lock(tx, dataset.id)
+        Versions(tx).living(to)
+        if not Pointers(tx).move(dataset.id, branch, ours.version_id, to):
+            return None
+        return Merged(MergeKind.FAST_FORWARDED, branch, to, Versions(tx).number(to))
+
+    def _changed(
+        self,
+        tx: Transaction,
+        parents: Parents,
+        ours: Head,
+        theirs: VersionId,
+        strategy: Choice | None,
+        choices: Mapping[FilePath, Choice],
+    ) -> Mapping[FilePath, Component | None]:
+        """What has to change in ours. Bases that were deleted say nothing any more: all that differs is contested then."""
+        differing = History(tx).differing(ours.version_id, theirs)
+        names = [pair.name for pair in differing]
+        bases: list[Mapping[FilePath, Component]] = []
+        with suppress(Gone):
+            bases = [History(tx).named(base, names) for base in graph.merge_bases(parents, ours.version_id, theirs)]
+        return merging.merge(differing, bases, strategy, choices)
+
+    def _commit(self, change: VersionChange) -> Committed | DsplatformError:
+        with self._files.upload() as upload:
+            upload.adopt([content.content_hash for content in change.put.values()])
+            (outcome,) = self._versions.publish(upload, [change], lambda _tx, _index, _committed: None)
+            return outcome
+
+    # --- within a transaction --------------------------------------------------------------------------------------------------
+
+    def _pointers(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            return Names(tx, dataset.id).all()
+
+    def _create(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None, *, is_tag: bool) -> Pointer:
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            wanted = pointer_name(name)
+            if not names.add(wanted, self._target(tx, dataset, at), actor.user_id, is_tag=is_tag):
+                raise _taken(wanted, dataset)
+            return names.read(wanted)
+
+    def _begin(self, tx: Transaction, actor: Actor, dataset: DatasetRef) -> Names:
+        """Every change of a name holds the dataset's lock, as every commit does and every deletion: what is pointed at cannot be deleted
+        meanwhile, and who was seen at a version is still there."""
+        self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
+        self._datasets.lock(tx, dataset.id)
+        return Names(tx, dataset.id)
+
+    def _target(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
+        found = Versions(tx).named(dataset, ref)
+        Versions(tx).living(found)
+        return found
+
+    def _branch(self, names: Names, dataset: DatasetRef, name: PointerName) -> Pointer:
+        found = names.get(name)
+        if found is None:
+            raise _no_branch(name, dataset)
+        if found.is_tag:
+            raise TagsNeverMove(f"{name!r} is a tag, and tags never move: name a branch, or delete it with `dsplatform tag delete`")
+        return found
+
+    def _readable(self, tx: Transaction, actor: Actor, reference: str) -> tuple[DatasetRef, Version]:
+        name, ref = model.parse_reference(reference)
+        dataset = self._datasets.find(tx, actor, name)
+        self._access.require(tx, actor, PermissionType.READ, dataset.id)
+        return dataset, Versions(tx).get(Versions(tx).named(dataset, ref))
+
+
+def _merge_change(
+    actor: Actor,
+    dataset: DatasetRef,
+    branch: PointerName,
+    ours: Head,
+    theirs: VersionId,
+    changed: Mapping[FilePath, Component | None],
+    message: str,
+) -> VersionChange:
+    put = {
+        name: Content(component.content_hash, component.file_size, component.file_type, is_new=False)
+        for name, component in changed.items()
+        if component is not None
+    }
+    remove = tuple(name for name, component in changed.items() if component is None)
+    return VersionChange(actor, dataset, put, remove, branch, message, expected_head=ours.version_id, merge_parent=theirs)
+
+
+def _side(dataset: DatasetRef, version: Version) -> Side:
+    return Side(dataset.slug, version.number, version.components, version.total_bytes)
+
+
+def _not_main(name: PointerName) -> PointerName:
+    if name == MAIN:
+        raise MainStays("'main' can be neither renamed nor deleted: new branches begin there")
+    return name
+
+
+def _expect(branch: Pointer, dataset: DatasetRef, expected_head: VersionId) -> None:
+    if branch.version_id != expected_head:
+        raise _moved(branch, dataset)
+
+
+def _moved(branch: Pointer, dataset: DatasetRef) -> HeadMoved:
+    return HeadMoved(
+        f"branch {branch.name!r} of dataset {dataset.slug!r} is at version {branch.version_number}, not where it was expected: "
+        "look at it and repeat"
+    )
+
+
+def _taken(name: PointerName, dataset: DatasetRef) -> PointerTaken:
+    return PointerTaken(f"dataset {dataset.slug!r} has a branch or tag {name!r} already: choose another name")
+
+
+def _no_branch(name: PointerName, dataset: DatasetRef) -> PointerMissing:
+    return PointerMissing(f"dataset {dataset.slug!r} has no branch {name!r}: `dsplatform branch list {dataset.slug}` lists them")
