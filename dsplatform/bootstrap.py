@@ -32,6 +32,7 @@ from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import DropFolder
 from dsplatform.permissions.service import PermissionService
 from dsplatform.schemas.service import SchemaService
+from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.deletion import DeletionService
 from dsplatform.versioning.service import VersionService
 
@@ -51,6 +52,7 @@ class Platform:
     datasets: DatasetService
     versions: VersionService
     deletion: DeletionService
+    branches: BranchService
     schemas: SchemaService
     ingestion: IngestionService
 
@@ -95,6 +97,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         versions = VersionService(db, files, datasets, permissions)
         deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions)
+        branches = BranchService(db, files, datasets, permissions, versions, schemas)
         gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
         folder = DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
@@ -112,7 +115,9 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
         scrub = Scrub(db, storage, versions)
-        yield Platform(settings, db, outbox, permissions, files, gc, inventory, scrub, datasets, versions, deletion, schemas, ingestion)
+        yield Platform(
+            settings, db, outbox, permissions, files, gc, inventory, scrub, datasets, versions, deletion, branches, schemas, ingestion
+        )
 
 
 def _interfaces_hold(platform: Platform) -> None:
