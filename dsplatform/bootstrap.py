@@ -20,16 +20,19 @@ from dsplatform.core.interfaces import (
     VersionWriter,
 )
 from dsplatform.core.outbox import Outbox
+from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
 from dsplatform.core.verification import Verification
 from dsplatform.datasets.service import DatasetService
 from dsplatform.files.gc import GarbageCollector
 from dsplatform.files.inventory import Inventory
+from dsplatform.files.s3 import S3Storage
 from dsplatform.files.scrub import Scrub
 from dsplatform.files.service import FileService
-from dsplatform.files.stores import LocalStorage
+from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.service import IngestionService
-from dsplatform.ingestion.sources import DropFolder
+from dsplatform.ingestion.s3_source import S3Drop
+from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.permissions.service import PermissionService
 from dsplatform.schemas.service import SchemaService
 from dsplatform.versioning.branches import BranchService
@@ -91,7 +94,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
     outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
     with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store) as db:
         permissions = PermissionService(db)
-        storage = LocalStorage(Path(settings.storage_url))
+        storage = _storage(settings)
         files = FileService(db, storage, workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
         versions = VersionService(db, files, datasets, permissions)
@@ -100,7 +103,6 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         branches = BranchService(db, files, datasets, permissions, versions, schemas)
         gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
-        folder = DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
         ingestion = IngestionService(
             db,
             files,
@@ -108,7 +110,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             versions,
             schemas,
             permissions,
-            folder,
+            _drop(settings),
             drop_user=settings.drop_user,
             settle_seconds=settings.settle_seconds,
             batch_files=settings.batch_files,
@@ -118,6 +120,21 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         yield Platform(
             settings, db, outbox, permissions, files, gc, inventory, scrub, datasets, versions, deletion, branches, schemas, ingestion
         )
+
+
+def _storage(settings: Settings) -> StorageBackend:
+    """Where the settings say that the bytes lie."""
+    if settings.storage_url.startswith("s3://"):
+        return S3Storage(S3Address.parse(settings.storage_url), settings.home / "spool")
+    return LocalStorage(Path(settings.storage_url))
+
+
+def _drop(settings: Settings) -> Drop:
+    """Where the settings say that files arrive."""
+    if settings.drop_url:
+        address = S3Address.parse(settings.drop_url)
+        return S3Drop(address, keep_taken=settings.processed_dir is None, keep_refused=settings.rejected_dir is None)
+    return DropFolder(settings.drop_dir, settings.processed_dir, settings.rejected_dir)
 
 
 def _interfaces_hold(platform: Platform) -> None:

@@ -10,8 +10,10 @@ import pytest
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
+from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres, upgrade
+from dsplatform_tests import s3
 
 _numbers = count(1)
 
@@ -75,3 +77,25 @@ def platform(settings: Settings, database_url: str) -> Iterator[Platform]:
 def system(platform: Platform) -> Actor:
     """The built-in user."""
     return platform.actor()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 server."""
+    with s3.running_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_address(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Address:
+    """A prefix of its own on that server, and the credentials in the environment."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    return S3Address("dsplatform-tests", f"test-{next(_numbers)}/", s3_endpoint)
+
+
+@pytest.fixture
+def s3_proxy(s3_endpoint: str) -> Iterator[s3.Proxy]:
+    """A way to that server which a test can let fail."""
+    with s3.running_proxy(s3_endpoint) as proxy:
+        yield proxy

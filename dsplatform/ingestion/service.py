@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -13,10 +14,10 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, Upload, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, dataset_name, file_path, pointer_name
-from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, VersionChange
-from dsplatform.ingestion.model import Claimed, Discovery, InboxEntry, InboxState, IngestReport, Outcome, Place, place_of
+from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, Source, VersionChange
+from dsplatform.ingestion.model import Claimed, Discovery, InboxEntry, InboxState, IngestReport, Outcome, Place, Sighting, place_of
 from dsplatform.ingestion.repository import Inbox
-from dsplatform.ingestion.sources import DropFolder, sources_below
+from dsplatform.ingestion.sources import Drop, sources_below
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class _Item:
     """One file on its way into a version."""
 
     path: str
-    file: str
+    source: Source
     place: Place
     inbox_id: int | None = None
 
@@ -66,7 +67,7 @@ class IngestionService:
         versions: VersionWriter,
         schemas: SchemaReader,
         access: AccessControl,
-        folder: DropFolder,
+        folder: Drop,
         *,
         drop_user: str,
         settle_seconds: float,
@@ -128,7 +129,7 @@ class IngestionService:
             try:
                 if sighting.refusal:
                     raise Invalid(sighting.refusal)
-                items.append(_Item(sighting.path, str(self._folder.file(sighting)), place_of(sighting.path), arrival.id))
+                items.append(_Item(sighting.path, self._folder.source(sighting), place_of(sighting.path), arrival.id))
             except Invalid as err:
                 report.outcomes.append(Outcome(sighting.path, InboxState.REJECTED, reason=str(err), inbox_id=arrival.id))
         sightings = {arrival.id: arrival.sighting for arrival in claimed}
@@ -152,17 +153,21 @@ class IngestionService:
         while True:
             with self._db.transaction() as tx:
                 unmoved = Inbox(tx, self._folder.name).unmoved(self._folder.moves, 1_000)
-            done: list[int] = []
-            for sighting, outcome in unmoved:
-                try:
-                    self._folder.put_away(sighting, outcome)
-                    done.append(outcome.inbox_id or 0)
-                except OSError as err:
-                    logger.warning("cannot move %s out of the drop folder: %s", sighting.path, err)
+            with ThreadPoolExecutor(self._folder.parallel, thread_name_prefix="put-away") as pool:
+                done = [inbox_id for inbox_id in pool.map(self._put_one_away, unmoved) if inbox_id is not None]
             with self._db.transaction() as tx:
                 Inbox(tx, self._folder.name).moved(done)
             if len(done) < 1_000:
                 return
+
+    def _put_one_away(self, unmoved: tuple[Sighting, Outcome]) -> int | None:
+        sighting, outcome = unmoved
+        try:
+            self._folder.put_away(sighting, outcome)
+        except OSError as err:
+            logger.warning("cannot move %s out of the drop folder: %s", sighting.path, err)
+            return None
+        return outcome.inbox_id
 
     # --- named files -----------------------------------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class IngestionService:
         items = [item for item in items if item.path not in gone]
         with self._files.upload() as upload:
             taken: list[tuple[_Item, Content]] = []
-            for item, answer in zip(items, upload.add([item.file for item in items]), strict=True):
+            for item, answer in zip(items, upload.add([item.source for item in items]), strict=True):
                 if isinstance(answer, Refused) and answer.may_retry:
                     report.postponed.append(item.outcome(InboxState.SEEN, answer.reason))
                 elif isinstance(answer, Refused):
@@ -352,7 +357,7 @@ def _groups(taken: Iterable[tuple[_Item, Content]], report: IngestReport) -> Ite
         place = item.place
         group = open_groups.setdefault((place.dataset, place.branch), {})
         twin = group.get(place.component)
-        if twin is not None and os.path.basename(twin[0].file) != os.path.basename(item.file):
+        if twin is not None and os.path.basename(twin[0].path) != os.path.basename(item.path):
             reason = f"its name equals that of {twin[0].path!r} in Unicode's normal form NFC: rename one of them"
             report.outcomes.append(item.outcome(InboxState.REJECTED, reason))
             continue

@@ -1,4 +1,4 @@
-"""The drop folder on disk: listing it, and moving what has its outcome out of it."""
+"""The drop folder: what is asked of it, wherever it is; and the one on disk: listing it, and moving what has its outcome out of it."""
 
 import errno
 import json
@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from dsplatform.core.errors import NotFound, Unavailable
+from dsplatform.core.values import Source
 from dsplatform.ingestion.model import DONE_SUFFIX, InboxState, Outcome, Sighting, is_ignored, stored_path
 
 SCAN_BUDGET_SECONDS = 20.0
@@ -25,8 +27,43 @@ class Look:
     complete: bool
 
 
+class Drop(Protocol):
+    """A watched place where files arrive."""
+
+    parallel: int
+    """How many files may be moved at once."""
+
+    @property
+    def name(self) -> str:
+        """What the inbox calls this place."""
+        ...
+
+    @property
+    def moves(self) -> frozenset[InboxState]:
+        """The outcomes after which a file leaves the place."""
+        ...
+
+    def look(self) -> Look:
+        """Lists the place within a limited time. Raises `Unavailable` when the list cannot be had."""
+        ...
+
+    def still_as_seen(self, sighting: Sighting, /) -> bool:
+        """Whether the path holds the file that was seen, unchanged."""
+        ...
+
+    def source(self, sighting: Sighting) -> Source:
+        """The file, for reading."""
+        ...
+
+    def put_away(self, sighting: Sighting, outcome: Outcome) -> bool:
+        """Moves a file that has its outcome, and explains a refusal; False when there was nothing to move."""
+        ...
+
+
 class DropFolder:
     """A watched folder. `processed` and `rejected` are where files go afterwards; None: they stay where they are."""
+
+    parallel = 1
 
     def __init__(self, root: Path, processed: Path | None, rejected: Path | None) -> None:
         self.root = root
@@ -60,7 +97,7 @@ class DropFolder:
 
     def still_as_seen(self, sighting: Sighting) -> bool:
         """Whether the path holds the file that was seen, unchanged."""
-        return _identity(self.file(sighting)) == sighting.identity
+        return _identity(self._file(sighting)) == sighting.identity
 
     def put_away(self, sighting: Sighting, outcome: Outcome) -> bool:
         """Moves a file that has its outcome, and removes its marker; a refused one gets its reason beside it.
@@ -72,7 +109,7 @@ class DropFolder:
         base = self._rejected if refused else self._processed
         if base is None:
             return False
-        source = self.file(sighting)
+        source = self._file(sighting)
         marker = source.with_name(source.name + DONE_SUFFIX)
         if not os.path.lexists(source):
             marker.unlink(missing_ok=True)
@@ -89,8 +126,11 @@ class DropFolder:
         marker.unlink(missing_ok=True)
         return True
 
-    def file(self, sighting: Sighting) -> Path:
+    def source(self, sighting: Sighting) -> str:
         """Where the file lies."""
+        return str(self._file(sighting))
+
+    def _file(self, sighting: Sighting) -> Path:
         return self.root / sighting.real_path
 
 
