@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import datasets, deletion, ingest, maintenance, schema, storage
+from dsplatform.cli import datasets, deletion, history, ingest, maintenance, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -31,7 +31,7 @@ app.command()(ingest.ingest)
 app.command()(ingest.inbox)
 app.command("datasets")(datasets.list_datasets)
 app.command()(datasets.show)
-app.command()(datasets.log)
+app.command()(history.log)
 app.command()(datasets.files)
 app.command()(datasets.get)
 app.command()(schema.schema)
@@ -43,6 +43,10 @@ app.command()(deletion.restore)
 app.command()(deletion.retention)
 app.command()(maintenance.verify)
 app.command()(maintenance.scrub)
+app.command()(history.diff)
+app.command()(history.merge)
+app.add_typer(history.branch, name="branch")
+app.add_typer(history.tag, name="tag")
 app.add_typer(maintenance.db, name="db")
 
 

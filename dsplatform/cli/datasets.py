@@ -1,4 +1,4 @@
-"""`datasets`, `show`, `log`, `files`, `get`: what there is, and getting it back."""
+"""`datasets`, `show`, `files`, `get`: what there is, and getting it back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,36 +60,6 @@ def show(dataset: Reference, as_json: AsJson = False) -> None:
     ]
     table("", ["", ""], [line for line in lines if line[1] not in ("", None)])
     _components(components)
-
-
-def log(
-    dataset: Annotated[str, typer.Argument(help="A dataset.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many, at most.")] = 20,
-    before: Annotated[int | None, typer.Option("--before", help="Only versions with a lower number.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the versions of a dataset, newest first."""
-    from dsplatform.cli.session import opened
-
-    with opened() as session:
-        actor = session.platform.actor()
-        with session.platform.db.transaction() as tx:
-            ref = session.platform.datasets.find(tx, actor, dataset)
-        versions = session.platform.versions.list_versions(actor, ref, before=before, limit=limit)
-    if as_json:
-        emit(list(versions))
-        return
-    table(
-        "",
-        ["version", "parent", "when", "author", "files", "size", "pointers", "message"],
-        [
-            (v.number, v.parent_number, v.created_at, v.author, v.components, size(v.total_bytes), ", ".join(v.pointers), v.message)
-            for v in versions
-        ],
-        right=["version", "parent", "files", "size"],
-    )
-    if versions and versions[-1].number > 1:
-        typer.echo(f"older ones: --before {versions[-1].number}")
 
 
 def files(dataset: Reference, as_json: AsJson = False) -> None:

@@ -20,7 +20,9 @@ from dsplatform_tests.strategies import component_names, small_contents
 
 
 def told(diff: VersionDiff) -> list[tuple[Kind, str | None, str | None]]:
-    return [(change.kind, change.before and change.before.name, change.after and change.after.name) for change in diff.changes]
+    return [
+        (change.kind, change.before.name if change.before else None, change.after.name if change.after else None) for change in diff.changes
+    ]
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_the_differences_lead_from_one_version_to_the_other(one: dict[str, bytes
     make.commit(platform, dataset, one)
     make.commit(platform, dataset, other, mode=CommitMode.REPLACE)
     _, components = platform.versions.get_version(system, dataset)
-    contents = {component.content_hash: other[component.name] for component in components}
+    contents = {str(component.content_hash): other[component.name] for component in components}
     diff = platform.branches.diff(system, f"{dataset.slug}@1", dataset.slug)
     assert _applied(one, diff.changes, contents) == other
     assert sum(change.growth for change in diff.changes) == diff.after.total_bytes - diff.before.total_bytes

@@ -130,7 +130,7 @@ def test_a_conflict_names_what_both_changed_and_merges_nothing(platform: Platfor
     with pytest.raises(MergeConflict, match=r"both sides changed 3 component\(s\): 'both' \(base ") as caught:
         merge(platform, dataset)
     assert isinstance(caught.value, Conflict)
-    sides = {one.name: (one.base, one.ours, one.theirs) for one in caught.value.components}
+    sides = {str(one.name): (one.base, one.ours, one.theirs) for one in caught.value.components}
     assert set(sides) == {"both", "gone", "new"}
     base, ours, theirs = sides["both"]
     assert base

@@ -14,7 +14,7 @@ states = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 4))
 
 
 def names(change: ComponentChange) -> tuple[Kind, str | None, str | None]:
-    return change.kind, change.before and change.before.name, change.after and change.after.name
+    return change.kind, change.before.name if change.before else None, change.after.name if change.after else None
 
 
 def told(before: State, after: State) -> list[tuple[Kind, str | None, str | None]]:

@@ -102,7 +102,7 @@ def test_lines_lead_from_versions_to_their_parents_and_never_share_a_place(paren
     shown = order[: data.draw(st.integers(1, len(order)))]
     rows = graph.layout(parents, shown)
     numbers = [(*parents[one], None, None)[:2] for one in shown]
-    picture = graph.picture(rows, [version(one, *both) for one, both in zip(shown, numbers, strict=True)], set())
+    picture = graph.picture(rows, [version(one, first, second) for one, (first, second) in zip(shown, numbers, strict=True)], set())
     row = {one: at for at, one in enumerate(shown)}
     assert [node.version.number for node in picture.nodes] == shown
     assert {(edge.child, edge.parent, edge.merge) for edge in picture.edges} == {
