@@ -9,11 +9,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
+from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
 
-STATUS = {NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, Unavailable: 503}
+STATUS = {Gone: 410, NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, Unavailable: 503}
 
 
 class Problem(BaseModel):

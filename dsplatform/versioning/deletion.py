@@ -77,8 +77,8 @@ class DeletionService:
         if pointers := Removals(tx).pointers(version_id):
             names = " and ".join(f"{'tag' if is_tag else 'branch'} {name!r}" for name, is_tag in pointers)
             raise VersionNamed(
-                f"version {Versions(tx).number(version_id)} of dataset {dataset.slug!r} cannot be deleted while {names} "
-                "points at it: delete the tag, and move the branch on or delete it, then repeat"
+                f"version {Versions(tx).number(version_id)} of dataset {dataset.slug!r} cannot be deleted while {names} points at it: "
+                "delete the tag (`dsplatform tag delete`), move the branch on or delete it (`dsplatform branch`), then repeat"
             )
 
     def _removal(self, tx: Transaction, slug: str, versions: Mapping[VersionId, int]) -> Removal:

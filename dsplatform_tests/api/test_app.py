@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from dsplatform import __version__
 from dsplatform.api.app import create_app
-from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
+from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, Unavailable
 from dsplatform.core.settings import Settings
 
 
@@ -16,6 +16,7 @@ class OddlyNamed(NotFound):
 
 ERRORS = {
     "missing": OddlyNamed("dataset 'sales' does not exist"),
+    "gone": Gone("version 1 was deleted"),
     "conflict": Conflict("main is at 4, not 3"),
     "invalid": Invalid("'..' is no name"),
     "denied": Denied("you may not write 'sales'"),
@@ -78,6 +79,7 @@ def test_it_tells_its_release(client: TestClient) -> None:
     ("kind", "status", "code"),
     [
         ("missing", 404, "no_such_dataset"),
+        ("gone", 410, "gone"),
         ("conflict", 409, "conflict"),
         ("invalid", 422, "invalid"),
         ("denied", 403, "denied"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,10 @@ from dsplatform.datasets.service import DatasetService
 from dsplatform.schemas.service import SchemaNotCaptured
 from dsplatform.versioning import deletion as module
 from dsplatform.versioning.deletion import VersionNamed
+from dsplatform.versioning.history import Names
 from dsplatform.versioning.model import VersionMissing
 from dsplatform.versioning.removals import Removals
-from dsplatform.versioning.repository import Pointers, Versions
+from dsplatform.versioning.repository import Pointers
 from dsplatform.versioning.retention import Freed, Removal, Rule
 from dsplatform_tests import make
 
@@ -31,6 +33,11 @@ def sales(platform: Platform) -> DatasetRef:
 def three(platform: Platform, sales: DatasetRef) -> list[Committed]:
     """Versions 1 to 3 on main: `same` never changes, `new` always does."""
     return [make.commit(platform, sales, {"same": b"same", "new": b"x" * number}) for number in (1, 2, 3)]
+
+
+def sizes(platform: Platform) -> list[int]:
+    """Of every object on the storage."""
+    return [(Path(platform.settings.storage_url) / "objects" / key).stat().st_size for key in make.objects(platform)]
 
 
 def readable(platform: Platform, dataset: DatasetRef) -> list[int]:
@@ -54,6 +61,10 @@ def test_a_deleted_version_frees_what_only_it_names(platform: Platform, system: 
     removal = platform.deletion.delete_version(system, "sales@1")
     assert removal == Removal("sales", (1,), 2, Freed(1, 1))
     assert make.unnamed(platform) == (1, 1)
+    make.assert_sound(platform)
+    before = sum(sizes(platform))
+    assert make.drained(platform) == removal.freed.files
+    assert before - sum(sizes(platform)) == removal.freed.bytes
     make.assert_sound(platform)
 
 
@@ -222,13 +233,6 @@ def test_the_rows_of_a_version_that_is_not_marked_are_never_taken(platform: Plat
 # --- races ---------------------------------------------------------------------------------------------------------------------
 
 
-def branch_from(platform: Platform, tx: Transaction, dataset: DatasetRef, version_id: VersionId) -> None:
-    """What creating a branch does, as the protocol asks for it."""
-    platform.datasets.lock(tx, dataset.id)
-    Versions(tx).living(version_id)
-    assert Pointers(tx).create(dataset.id, PointerName("kept"), version_id, platform.actor().user_id)
-
-
 @pytest.fixture
 def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant: nobody holds the dataset's lock."""
@@ -238,76 +242,118 @@ def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DatasetService, "lock", nothing)
 
 
-def branch_first(platform: Platform, dataset: DatasetRef, version_id: VersionId, *, met: bool) -> None:
-    """A deletion begins while a branch is being created."""
-    done: list[bool] = []
+Name = Callable[[Platform, DatasetRef, VersionId], object]
+"""Makes a branch or a tag `kept` point at version 1, whose id is given."""
 
-    def delete() -> None:
+
+def _branch(platform: Platform, sales: DatasetRef, _first: VersionId) -> object:
+    return platform.branches.create_branch(platform.actor(), sales, "kept", "1")
+
+
+def _tag(platform: Platform, sales: DatasetRef, _first: VersionId) -> object:
+    return platform.branches.create_tag(platform.actor(), sales, "kept", "1")
+
+
+def _move(platform: Platform, sales: DatasetRef, _first: VersionId) -> object:
+    (head,) = make.column(platform.db, "SELECT version_id FROM dataset_pointers WHERE pointer_name = 'main'")
+    return platform.branches.update_branch(platform.actor(), sales, "main", "1", expected_head=head)
+
+
+NAMING = pytest.mark.parametrize("name", [_branch, _tag, _move])
+
+
+def naming_first(
+    platform: Platform, sales: DatasetRef, first: VersionId, name: Name, monkeypatch: pytest.MonkeyPatch, *, met: bool
+) -> None:
+    """A deletion begins while version 1 is being named, between the write and its commit. Raises what the deletion raises."""
+    done: list[bool] = []
+    deletion: list[Future[object]] = []
+
+    def delete() -> object:
         try:
-            platform.deletion.delete_version(platform.actor(), f"{dataset.slug}@1")
+            return platform.deletion.delete_version(platform.actor(), "sales@1")
         finally:
             done.append(True)
 
     with ThreadPoolExecutor(1) as pool:
-        with platform.db.transaction() as tx:
-            branch_from(platform, tx, dataset, version_id)
-            deletion = pool.submit(delete)
-            assert make.until_blocked(platform.db, or_done=lambda: bool(done)) is met
-        deletion.result(make.PATIENCE)
+
+        def and_then(write: Callable[..., bool]) -> Callable[..., bool]:
+            def written(*args: object, **kwargs: object) -> bool:
+                answer = write(*args, **kwargs)
+                deletion.append(pool.submit(delete))
+                assert make.until_blocked(platform.db, or_done=lambda: bool(done)) is met
+                return answer
+
+            return written
+
+        monkeypatch.setattr(Names, "add", and_then(Names.add))
+        monkeypatch.setattr(Pointers, "move", and_then(Pointers.move))
+        name(platform, sales, first)
+        deletion[0].result(make.PATIENCE)
 
 
-def deletion_first(platform: Platform, dataset: DatasetRef, version_id: VersionId, monkeypatch: pytest.MonkeyPatch, *, met: bool) -> None:
-    """A branch is created while a deletion, which found no pointer, marks the version."""
+def deletion_first(
+    platform: Platform, sales: DatasetRef, first: VersionId, name: Name, monkeypatch: pytest.MonkeyPatch, *, met: bool
+) -> None:
+    """Version 1 is named while a deletion, which found no pointer, marks it. Raises what the naming raises."""
     done: list[bool] = []
-    branch: list[Future[None]] = []
+    naming: list[Future[object]] = []
     mark = Removals.mark
 
-    def create() -> None:
+    def begin() -> object:
         try:
-            with platform.db.transaction() as tx:
-                branch_from(platform, tx, dataset, version_id)
+            return name(platform, sales, first)
         finally:
             done.append(True)
 
     with ThreadPoolExecutor(1) as pool:
 
         def slowly(self: Removals, version_ids: list[VersionId]) -> None:
-            branch.append(pool.submit(create))
+            naming.append(pool.submit(begin))
             assert make.until_blocked(platform.db, or_done=lambda: bool(done)) is met
             mark(self, version_ids)
 
         monkeypatch.setattr(Removals, "mark", slowly)
-        platform.deletion.delete_version(platform.actor(), f"{dataset.slug}@1")
-        branch[0].result(make.PATIENCE)
+        platform.deletion.delete_version(platform.actor(), "sales@1")
+        naming[0].result(make.PATIENCE)
 
 
-def test_a_branch_that_is_being_created_keeps_the_version(platform: Platform, sales: DatasetRef, three: list[Committed]) -> None:
-    with pytest.raises(VersionNamed, match="branch 'kept'"):
-        branch_first(platform, sales, three[0].version_id, met=True)
-    assert make.held(platform, sales, "kept") == {"same": b"same", "new": b"x"}
+@NAMING
+def test_what_is_being_named_is_not_deleted(
+    platform: Platform, sales: DatasetRef, three: list[Committed], name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(VersionNamed, match=r"version 1 .* '(kept|main)'"):
+        naming_first(platform, sales, three[0].version_id, name, monkeypatch, met=True)
+    assert make.held(platform, sales, "1") == {"same": b"same", "new": b"x"}
 
 
-def test_a_branch_cannot_begin_at_a_version_that_is_being_deleted(
-    platform: Platform, sales: DatasetRef, three: list[Committed], monkeypatch: pytest.MonkeyPatch
+@NAMING
+def test_what_is_being_deleted_cannot_be_named(
+    platform: Platform, sales: DatasetRef, three: list[Committed], name: Name, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Gone):
-        deletion_first(platform, sales, three[0].version_id, monkeypatch, met=True)
-    assert make.column(platform.db, "SELECT pointer_name FROM dataset_pointers") == ["main"]
+        deletion_first(platform, sales, three[0].version_id, name, monkeypatch, met=True)
+    assert make.column(platform.db, "SELECT version_id FROM dataset_pointers") == [three[2].version_id]
 
 
-@pytest.mark.parametrize("order", ["branch first", "deletion first"])
-def test_mutant_without_the_lock_a_branch_names_a_deleted_version(
-    platform: Platform, sales: DatasetRef, three: list[Committed], without_lock: None, monkeypatch: pytest.MonkeyPatch, order: str
+@NAMING
+@pytest.mark.parametrize("order", [naming_first, deletion_first])
+def test_mutant_without_the_lock_a_deleted_version_is_named(
+    platform: Platform,
+    sales: DatasetRef,
+    three: list[Committed],
+    without_lock: None,
+    monkeypatch: pytest.MonkeyPatch,
+    name: Name,
+    order: Callable[..., None],
 ) -> None:
-    if order == "branch first":
-        branch_first(platform, sales, three[0].version_id, met=False)
-    else:
-        deletion_first(platform, sales, three[0].version_id, monkeypatch, met=False)
+    order(platform, sales, three[0].version_id, name, monkeypatch, met=False)
+    assert three[0].version_id in make.column(platform.db, "SELECT version_id FROM dataset_pointers")
     with pytest.raises(Gone):
-        make.held(platform, sales, "kept")
+        make.held(platform, sales, "1")
 
 
-def test_a_commit_that_is_under_way_is_seen_by_a_rule(
+def test_a_tag_that_comes_before_the_lock_is_seen_by_a_rule(
     platform: Platform, sales: DatasetRef, three: list[Committed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Main goes back to 2, a rule would let 3 go; before it marks, somebody tags 3."""
