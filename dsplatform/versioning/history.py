@@ -22,7 +22,8 @@ class History:
         self._tx = tx
 
     def parents(self, dataset_id: DatasetId) -> dict[VersionId, tuple[VersionId, ...]]:
-        """The parents of every version, the first one first. Of 10,000 versions this takes about as long as walking them in SQL does."""
+        """The parents of every version, the first one first. Of 10,000 versions that takes half as long as walking them by a recursive
+        statement (`benchmarks history`), and answers every question about them."""
         rows = self._tx.tuples(
             "SELECT id, parent_version_id, merge_parent_version_id FROM dataset_versions WHERE dataset_id = :dataset", dataset=dataset_id
         )

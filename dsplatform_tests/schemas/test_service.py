@@ -193,3 +193,25 @@ def test_a_file_is_read_without_being_stored(platform: Platform, tmp_path: Path)
     path.write_text("a,b\n1,2\n")
     capture = platform.schemas.extract_schema(path, "orders.csv")
     assert (capture.status, capture.rows) == (Status.OK, 1)
+
+
+def test_column_changes_are_told_of_pairs_whose_contents_were_read(platform: Platform, commit: Commits) -> None:
+    first = commit(a_csv="id,x\n1,2\n", empty_csv="id,x\n1,\n", bad_json="{", text_csv="k\n1\n")
+    second = commit(a_csv="id,y\n1,2\n", empty_csv="id,x\n1,3\n", bad_json="[", text_csv="k\nq\n")
+    with platform.db.transaction() as tx:
+        old, new = (platform.versions.components(tx, version) for version in (first, second))
+        pairs = list(zip(old, new, strict=True))
+        assert platform.schemas.column_changes(tx, pairs) == []
+    platform.schemas.capture_version_schema(first)
+    with platform.db.transaction() as tx:
+        assert platform.schemas.column_changes(tx, pairs) == []  # one side alone says nothing
+    platform.schemas.capture_version_schema(second)
+    with platform.db.transaction() as tx:
+        assert {tuple(change.plain().values()) for change in platform.schemas.column_changes(tx, pairs)} == {
+            ("a.csv", None, "y", None, "int64"),
+            ("a.csv", None, "x", "int64", None),
+            ("empty.csv", None, "x", "null", "int64"),
+            ("text.csv", None, "k", "int64", "string"),
+        }
+        assert platform.schemas.column_changes(tx, pairs[3:])[0].component == "text.csv"
+        assert platform.schemas.column_changes(tx, []) == []
