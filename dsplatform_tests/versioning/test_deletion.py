@@ -1,6 +1,6 @@
 """Deleting versions: what it refuses, what readers see, what it frees, and what a crash or a race leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Denied, Gone, Invalid, NotFound
 from dsplatform.core.types import DatasetId, PermissionType, PointerName, VersionId
-from dsplatform.core.values import Committed, DatasetRef
+from dsplatform.core.values import Committed, Component, DatasetRef
 from dsplatform.datasets.service import DatasetService
 from dsplatform.schemas.service import SchemaNotCaptured
 from dsplatform.versioning import deletion as module
@@ -19,7 +19,7 @@ from dsplatform.versioning.deletion import VersionNamed
 from dsplatform.versioning.history import Names
 from dsplatform.versioning.model import VersionMissing
 from dsplatform.versioning.removals import Removals
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.repository import Pointers, Versions
 from dsplatform.versioning.retention import Freed, Removal, Rule
 from dsplatform_tests import make
 
@@ -230,6 +230,43 @@ def test_the_rows_of_a_version_that_is_not_marked_are_never_taken(platform: Plat
     assert readable(platform, sales) == [1, 2, 3]
 
 
+# --- readers -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_a_deletion_overtakes_is_told_so_and_never_gets_a_part(
+    platform: Platform, system: Actor, sales: DatasetRef, three: list[Committed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole deletion happens between the two statements of a reader."""
+    ask = Versions.living
+    deleted: list[bool] = []
+
+    def overtaken(self: Versions, version_id: VersionId) -> None:
+        if not deleted:
+            deleted.append(True)
+            platform.deletion.delete_version(system, "sales@1")
+        ask(self, version_id)
+
+    monkeypatch.setattr(Versions, "living", overtaken)
+    with pytest.raises(Gone):
+        platform.versions.get_version(system, sales, "1")
+
+
+def test_mutant_a_reader_that_asks_first_gets_a_version_without_components(
+    platform: Platform, system: Actor, sales: DatasetRef, three: list[Committed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, read = Versions.living, Versions.components
+
+    def hasty(self: Versions, version_id: VersionId) -> Sequence[Component]:
+        ask(self, version_id)
+        platform.deletion.delete_version(system, "sales@1")
+        monkeypatch.setattr(Versions, "living", lambda *_: None)
+        return read(self, version_id)
+
+    monkeypatch.setattr(Versions, "components", hasty)
+    version, components = platform.versions.get_version(system, sales, "1")
+    assert (version.components, list(components)) == (2, [])
+
+
 # --- races ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +353,18 @@ def deletion_first(
         monkeypatch.setattr(Removals, "mark", slowly)
         platform.deletion.delete_version(platform.actor(), "sales@1")
         naming[0].result(make.PATIENCE)
+
+
+def test_of_two_deletions_at_once_one_does_it_and_the_other_is_told(
+    platform: Platform, sales: DatasetRef, three: list[Committed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(platform: Platform, _sales: DatasetRef, _first: VersionId) -> object:
+        return platform.deletion.delete_version(platform.actor(), "sales@1")
+
+    with pytest.raises(Gone):
+        deletion_first(platform, sales, three[0].version_id, again, monkeypatch, met=True)
+    assert make.unnamed(platform) == (1, 1)
+    make.assert_sound(platform)
 
 
 @NAMING
