@@ -43,7 +43,8 @@ class _Ranges(io.RawIOBase):
 
     def _resume(self) -> None:
         answer = self._bucket.ask("get_object", self._key, Range=f"bytes={self._at}-", IfMatch=self.stat.etag)
-        if answer.get("ContentRange") != f"bytes {self._at}-{self.stat.size - 1}/{self.stat.size}":
+        given = answer.get("ContentRange", f"bytes 0-{answer.get('ContentLength', 0) - 1}/{answer.get('ContentLength')}")
+        if given != f"bytes {self._at}-{self.stat.size - 1}/{self.stat.size}" or answer.get("ETag") != self.stat.etag:
             answer["Body"].close()
             raise BrokenOff("the answer is another range than was asked for")
         self._body = answer["Body"]

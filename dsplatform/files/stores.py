@@ -46,6 +46,8 @@ class StorageBackend(Protocol):
     """A place for objects. Failures of the place itself are `Unavailable`."""
 
     kind: str
+    parallel: int
+    """How many calls should be in flight at once; 1: no more than there are threads that hash."""
 
     def put(self, key: str, data: bytes) -> None:
         """Writes a small object, not yet durable. The key must be new."""
@@ -119,6 +121,7 @@ class LocalStorage:
     """Objects as read-only files `<root>/objects/<2 digits>/<hash>.<upload>`; streams wait in `<root>/tmp`, on the same file system."""
 
     kind = "local"
+    parallel = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root

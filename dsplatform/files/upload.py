@@ -64,6 +64,7 @@ class StagedUpload:
         self._progress = progress
         self._id = uuid4()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
+        self._storing = ThreadPoolExecutor(storage.parallel, thread_name_prefix="store") if storage.parallel > 1 else self._pool
         self._held: dict[ContentHash, _Held] = {}
         self._adopted: set[ContentHash] = set()
         self._unwritten: list[_Held] = []
@@ -81,6 +82,7 @@ class StagedUpload:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._storing.shutdown(cancel_futures=True)
         if self._intent_alive:
             with self._db.transaction() as tx:
                 Intents(tx).abandon(self._id)
@@ -199,12 +201,13 @@ class StagedUpload:
             taken.spooled = None
 
     def _each(self, items: Sequence[A], work: Callable[[A], B]) -> list[B]:
-        """Runs `work` on each item: a few in this thread, many in the pool's, a slice at a time, because handing one tiny file to
-        another thread costs more than the file."""
-        if len(items) <= SLICE:
+        """Asks the storage about each item. Where asking means waiting, each in a thread of its own; else a few in this thread and many
+        in the pool's, a slice at a time, because handing one tiny file to another thread costs more than the file."""
+        slice_ = 1 if self._storage.parallel > 1 else SLICE
+        if len(items) <= slice_:
             return [work(item) for item in items]
-        slices = [items[start : start + SLICE] for start in range(0, len(items), SLICE)]
-        return [answer for part in self._pool.map(lambda part: [work(item) for item in part], slices) for answer in part]
+        slices = [items[start : start + slice_] for start in range(0, len(items), slice_)]
+        return [answer for part in self._storing.map(lambda part: [work(item) for item in part], slices) for answer in part]
 
     # --- the intent ------------------------------------------------------------------------------------------------------------
 
@@ -263,7 +266,8 @@ class StagedUpload:
         if self._unsealed or self._unwritten:
             raise AssertionError("seal() comes before record(): a row must never name bytes that a power cut can take")
         adopted = self._adopted.difference(self._held).intersection(hashes)
-        wanted = [self._held[content_hash] for content_hash in dict.fromkeys(hashes) if content_hash not in adopted]
+        damaged = [content_hash for content_hash, held in self._held.items() if held.bad_key]  # healed whether they are asked for or not
+        wanted = [self._held[content_hash] for content_hash in dict.fromkeys((*hashes, *damaged)) if content_hash not in adopted]
         ids: dict[ContentHash, FileId] = {}
         new = [held for held in wanted if held.is_new]
         ending = self._keep_intent(tx, wanted, ends=bool(new)) if self._intent_alive else None

@@ -46,16 +46,6 @@ def read(storage: LocalStorage, key: str) -> bytes:
 
 
 @WRITERS
-def test_an_object_reads_back_as_it_was_written(write: Write, storage: LocalStorage) -> None:
-    key = new_key()
-    write(storage, key, b"bytes")
-    assert read(storage, key) == b"bytes"
-    assert storage.size(key) == 5
-    with storage.local_path(key) as path:
-        assert path.read_bytes() == b"bytes"
-
-
-@WRITERS
 def test_an_object_is_read_only(write: Write, storage: LocalStorage) -> None:
     key = new_key()
     write(storage, key, b"bytes")
@@ -81,21 +71,6 @@ def test_an_object_that_is_written_a_few_bytes_at_a_time_is_complete(storage: Lo
     assert read(storage, key) == b"0123456789"
 
 
-def test_many_writers_share_a_folder_that_none_has_made(storage: LocalStorage) -> None:
-    keys = [new_key() for _ in range(16)]
-    make.at_once(*[lambda key=key: storage.put(key, key.encode()) for key in keys])
-    assert [read(storage, key) for key in keys] == [key.encode() for key in keys]
-
-
-def test_what_is_not_there_has_no_size_and_cannot_be_opened(storage: LocalStorage) -> None:
-    key = new_key()
-    assert storage.size(key) is None
-    with pytest.raises(FileNotFoundError):
-        storage.open(key)
-    with pytest.raises(FileNotFoundError), storage.local_path(key):
-        raise AssertionError("never entered")
-
-
 def test_a_storage_that_does_not_answer_is_unavailable(storage: LocalStorage) -> None:
     storage.put(new_key(), b"x")
     key = "ab/" + "x" * 300  # longer than a file's name can be
@@ -103,15 +78,6 @@ def test_a_storage_that_does_not_answer_is_unavailable(storage: LocalStorage) ->
         storage.size(key)
     with pytest.raises(Unavailable, match="does not answer: File name too long"):
         storage.open(key)
-
-
-def test_only_the_uploads_own_temporary_files_are_discarded(storage: LocalStorage) -> None:
-    mine, other = uuid4(), uuid4()
-    paths = [storage.spool(mine), storage.spool(mine), storage.spool(other)]
-    for path in paths:
-        path.write_bytes(b"x")
-    storage.discard_spooled(mine)
-    assert [path.exists() for path in paths] == [False, False, True]
 
 
 def test_temporary_files_lie_on_the_file_system_of_the_objects(storage: LocalStorage) -> None:
