@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 GRACE = timedelta(days=8)
 EXPIRY_GRACE = timedelta(hours=24)
-REVIEW = 250
+REVIEW = 500
 """Files of one step: their rows are locked for some milliseconds, for which a commit that names one of them waits."""
 PURGE = 1_000
 PAGE = 10_000
