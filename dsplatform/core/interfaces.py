@@ -51,6 +51,7 @@ class Upload(Protocol):
     def record(self, tx: Transaction, hashes: Collection[ContentHash]) -> Mapping[ContentHash, FileId]:
         """The ids of the sealed contents, recorded where they are new. Keeps them from the collector until `tx` ends.
 
+        Everything that was added and whose stored object is damaged is healed, asked for or not.
         Raises `UploadOvertaken` when another writer or the collector came between: roll back, call `reconcile`, and repeat.
         """
         ...

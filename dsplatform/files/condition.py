@@ -26,7 +26,7 @@ class Placed(NamedTuple):
 
 
 _PLACED = "f.id, f.content_hash, f.file_size, f.file_path, f.state"
-_PREFIX = "f.content_hash >= CAST(:prefix AS char(64)) AND f.content_hash < CAST(:prefix || 'g' AS char(64))"  # digits end with f
+_PREFIX = "f.content_hash >= CAST(:prefix AS bpchar) AND f.content_hash < CAST(:prefix || 'g' AS bpchar)"  # digits end with f
 
 
 class Condition:
@@ -43,7 +43,7 @@ class Condition:
     def placed(self, prefix: str, after: str, limit: int) -> Sequence[Placed]:
         """The next files in the order of their hashes, which is that of their keys; those whose hash begins with `prefix`."""
         rows = self._tx.tuples(
-            f"SELECT {_PLACED} FROM files f WHERE {_PREFIX} AND f.content_hash > CAST(:after AS char(64)) "  # noqa: S608
+            f"SELECT {_PLACED} FROM files f WHERE {_PREFIX} AND f.content_hash > CAST(:after AS bpchar) "  # noqa: S608
             "ORDER BY f.content_hash LIMIT :limit",
             prefix=prefix,
             after=after,

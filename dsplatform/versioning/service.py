@@ -306,6 +306,7 @@ class VersionService:
         if overlay is None:
             if seen is None:
                 raise AssertionError("a first version is never empty")
+            upload.record(tx, [])  # heals what was damaged
             if forks:
                 pointers.create(change.dataset.id, change.branch, seen.version_id, change.actor.user_id)
             return self._answer(draft, seen.version_id, seen.version_number, created=False)
