@@ -6,8 +6,19 @@ import sys
 import dagster as dg
 import pytest
 
+from dsplatform.core.verification import INVARIANTS
 from dsplatform.definitions import defs
-from dsplatform.defs.jobs import capture_schemas, ingest_files
+
+JOBS = {
+    "ingest_files",
+    "capture_schemas",
+    "collect_garbage",
+    "apply_retention",
+    "storage_report",
+    "integrity_scan",
+    "verify_invariants",
+    "fold_reference_counts",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +42,33 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "stored_files": ["staged_uploads"],
         "dataset_versions": ["stored_files"],
         "schema_snapshots": ["dataset_versions"],
+        "retention_report": ["dataset_versions"],
+        "gc_report": ["dataset_versions", "stored_files"],
+        "storage_usage": ["dataset_versions", "stored_files"],
+        "store_invariants": ["dataset_versions", "stored_files"],
+        "file_integrity": ["stored_files"],
     }
     checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys}
-    assert checks == {"stored_files:no_rejected_files", "stored_files:hash_integrity", "schema_snapshots:schema_drift"}
+    assert checks == {
+        "stored_files:no_rejected_files",
+        "stored_files:hash_integrity",
+        "schema_snapshots:schema_drift",
+        "file_integrity:nothing_damaged",
+        *(f"store_invariants:invariant_{invariant}" for invariant in INVARIANTS),
+    }
 
 
 def test_every_asset_is_dressed(definitions: dg.Definitions) -> None:
     for node in definitions.resolve_asset_graph().asset_nodes:
         assert node.description, node.key
-        assert node.group_name in {"ingest", "catalog"}, node.key
+        assert node.group_name in {"ingest", "catalog", "upkeep"}, node.key
         assert node.owners, node.key
         assert node.kinds, node.key
 
 
 def test_every_job_and_sensor_says_what_it_is_for(definitions: dg.Definitions) -> None:
     jobs = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
-    assert {job.name for job in jobs} == {ingest_files.name, capture_schemas.name}
+    assert {job.name for job in jobs} == JOBS
     assert all(job.description for job in jobs)
     sensors = definitions.resolve_all_sensor_defs() if hasattr(definitions, "resolve_all_sensor_defs") else list(definitions.sensors or [])
     assert {sensor.name for sensor in sensors} == {"drop_folder", "pending_captures"}
@@ -57,14 +79,25 @@ def test_the_shipped_sensors_are_on(definitions: dg.Definitions) -> None:
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors or [])
 
 
+def test_every_schedule_says_what_it_does_and_is_on(definitions: dg.Definitions) -> None:
+    schedules = list(definitions.schedules or [])
+    asked = {schedule.job_name for schedule in schedules if isinstance(schedule, dg.ScheduleDefinition)}
+    assert asked == JOBS - {"ingest_files", "capture_schemas"}
+    for schedule in schedules:
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.description
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
 def test_the_launchpad_opens_valid(definitions: dg.Definitions) -> None:
-    for name in (ingest_files.name, capture_schemas.name):
+    for name in JOBS:
         assert dg.validate_run_config(definitions.resolve_job_def(name), {})
 
 
 def test_every_setting_of_the_launchpad_is_described() -> None:
     from dsplatform.defs.assets import IngestConfig
     from dsplatform.defs.jobs import CaptureConfig
+    from dsplatform.defs.upkeep import CollectConfig, RetentionConfig, ScanConfig
 
-    for config in (IngestConfig, CaptureConfig):
+    for config in (IngestConfig, CaptureConfig, CollectConfig, RetentionConfig, ScanConfig):
         assert all(field.description for field in config.model_fields.values()), config

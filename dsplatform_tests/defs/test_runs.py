@@ -1,7 +1,6 @@
 """Runs and ticks on a real instance: its tables are in the test's PostgreSQL, its storages are ours."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,36 +8,12 @@ import pytest
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError, Invalid, Unavailable
-from dsplatform.core.paths import shipped
-from dsplatform.definitions import defs
 from dsplatform.defs.assets import IngestConfig
 from dsplatform.defs.inprocess import run_ingest
 from dsplatform.defs.resources import OpenedPlatform, PlatformFromEnvironment
+from dsplatform_tests.defs.runs import job
 
 EVENTS_AT_MOST = 50
-
-
-@pytest.fixture
-def instance(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text(shipped("dagster.yaml").read_text())
-    monkeypatch.setenv("DSPLATFORM_DAGSTER_DATABASE_URL", empty_database_url)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    with dg.DagsterInstance.from_config(str(home)) as made:
-        yield made
-
-
-def job(platform: Platform, name: str) -> dg.JobDefinition:
-    """A job of the code location, on the test's platform."""
-    return dg.Definitions.merge(dg.Definitions(resources={"platform": OpenedPlatform(platform)}), _without_resources()).resolve_job_def(
-        name
-    )
-
-
-def _without_resources() -> dg.Definitions:
-    loaded = defs()
-    return dg.Definitions(assets=loaded.assets, asset_checks=loaded.asset_checks, jobs=loaded.jobs, executor=loaded.executor)
 
 
 def ingest(platform: Platform, instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
