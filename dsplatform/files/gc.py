@@ -18,7 +18,7 @@ from dsplatform.core.interfaces import CaptureKeeper
 from dsplatform.core.types import FileId
 from dsplatform.files.binding import Binding
 from dsplatform.files.ledger import FOLD, Ledger
-from dsplatform.files.refuse import Expired, Queue, Tombstones
+from dsplatform.files.refuse import Expired, Queue, Strays, Tombstones
 from dsplatform.files.stores import StorageBackend
 from dsplatform.files.sweep import Sweep
 
@@ -222,9 +222,11 @@ class GarbageCollector:
         self._binding.set_restored()
 
     def clear_restore_flag(self) -> int:
-        """Allows deleting again. What was to be deleted and is named by a file again is spared; answers how many those are."""
+        """Allows deleting again. What was to be deleted and is named by a file again is spared; answers how many those are. What sweeps
+        found before the restore counts no longer."""
         with self._db.transaction() as tx:
             spared = Tombstones(tx).spare_every_living()
+            Strays(tx).forget_others(None)
             self._binding.clear_restored(tx)
         return spared
 

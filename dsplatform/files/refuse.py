@@ -257,5 +257,5 @@ class Strays:
         )
 
     def forget_others(self, sweep: UUID | None) -> None:
-        """Forgets what only other sweeps have found."""
+        """Forgets what only other sweeps have found; with None, what any has."""
         self._tx.execute("DELETE FROM sweep_candidates WHERE found_by IS DISTINCT FROM :sweep", sweep=sweep)

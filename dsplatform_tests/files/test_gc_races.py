@@ -14,7 +14,9 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import Conflict, Unavailable
 from dsplatform.core.settings import Settings
-from dsplatform.files.model import FileReference
+from dsplatform.files import gc
+from dsplatform.files.gc import Amount, GarbageCollector
+from dsplatform.files.model import FileReference, UploadExpired
 from dsplatform.files.refuse import Expired, Queue
 from dsplatform.files.repository import Staged
 from dsplatform.files.upload import StagedUpload
@@ -123,6 +125,70 @@ def test_a_collector_never_waits_for_a_transaction_that_came_first(
     make.drained(platform)
     make.assert_sound(platform)
     assert len(make.column(platform.db, "SELECT 1 FROM files")) == (2 if other is commit else 0)
+
+
+@pytest.mark.parametrize("point", ["gc.buried", "purge.leased", "purge.deleted"])
+@pytest.mark.parametrize("other", [store, commit, collect, purge], ids=lambda work: work.__name__)
+def test_whatever_happens_between_the_steps_of_a_purge_nothing_is_lost_or_leaked(
+    other: Work, point: str, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = orphan(platform)
+    eager = collector(platform, timedelta())
+    with platform.db.transaction() as tx:
+        assert eager._review(tx) == Amount(1, len(DATA))
+    todo = [other]
+
+    def meddle(name: str) -> None:
+        if name == point and todo:
+            todo.pop()(platform, reference)
+
+    monkeypatch.setattr(gc, "reach", meddle)
+    eager._purge()
+    assert todo == [], "nobody meddled: the test proves nothing"
+    make.assert_sound(platform)
+    make.drained(platform)
+    make.assert_sound(platform)
+    assert len(make.objects(platform)) == (2 if other is commit else 0)
+
+
+def test_an_upload_that_expires_between_its_barrier_and_its_commit_is_refused_and_leaves_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired() -> None:
+        with platform.db.transaction() as tx:
+            assert tx.execute("UPDATE upload_intents SET expires_at = now() - interval '1 second'") == 1
+        assert platform.gc.collect().uploads.count == 1
+
+    after(monkeypatch, StagedUpload, "seal", expired)
+    with pytest.raises(UploadExpired):
+        make.stored(platform, DATA)
+    assert len(make.buried(platform)) == 1
+    make.drained(platform)
+    assert make.objects(platform) == set()
+    make.assert_sound(platform)
+
+
+def test_an_upload_whose_time_is_over_while_it_commits_is_passed_by(
+    platform: Platform, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector comes from two hours later; the uploader stands just before its commit."""
+    with platform.db.transaction() as tx:
+        tx.execute("CREATE SCHEMA later")
+        tx.execute("CREATE FUNCTION later.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.now() + interval '2 hours' $$")
+
+    def collect_later() -> None:
+        with platform.db.transaction() as tx:
+            name = tx.scalar("SELECT current_database()")
+            assert make.column(platform.db, "SELECT count(*) FROM upload_intents") == [1]
+            tx.execute(f"ALTER DATABASE {name} SET search_path = later, public, pg_catalog")
+        with Database(database_url) as later:
+            assert make.column(later, "SELECT count(*) FROM upload_intents WHERE expires_at < now()") == [1]
+            assert GarbageCollector(later, platform.gc._storage, platform.schemas).collect().uploads.count == 0
+
+    after(monkeypatch, StagedUpload, "record", collect_later)
+    reference = make.stored(platform, DATA)
+    assert make.content(platform, reference.file_id) == DATA
+    make.assert_sound(platform)
 
 
 def test_a_held_file_is_reviewed_again(platform: Platform) -> None:

@@ -350,3 +350,12 @@ def test_after_a_restore_nothing_goes_until_an_operator_says_so(platform: Platfo
     assert platform.gc.clear_restore_flag() == 1
     assert platform.gc.collect().purged.count == 1
     assert make.content(platform, kept.file_id) == b"came back"
+
+
+def test_what_a_sweep_found_before_a_restore_does_not_count_afterwards(platform: Platform) -> None:
+    key = stray(platform)
+    platform.gc.collect(sweep=True)
+    platform.gc.restored()
+    platform.gc.clear_restore_flag()
+    assert platform.gc.collect(sweep=True).strays == Amount()
+    assert candidates(platform) == {key}
