@@ -65,9 +65,7 @@ class BranchService:
         with self._db.transaction() as tx:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, pointer_name(name))
-            _expect(branch, dataset, expected_head)
-            target = self._target(tx, dataset, to)
-            if not Pointers(tx).move(dataset.id, branch.name, expected_head, target):
+            if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to)):
                 raise _moved(branch, dataset)
             return names.read(branch.name)
 
@@ -87,9 +85,7 @@ class BranchService:
         with self._db.transaction() as tx:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, _not_main(pointer_name(name)))
-            if expected_head is not None:
-                _expect(branch, dataset, expected_head)
-            if not names.remove(branch.name, branch.version_id):
+            if not names.remove(branch.name, branch.version_id if expected_head is None else expected_head):
                 raise _moved(branch, dataset)
             return branch
 
@@ -300,11 +296,6 @@ def _not_main(name: PointerName) -> PointerName:
     if name == MAIN:
         raise MainStays("'main' can be neither renamed nor deleted: new branches begin there")
     return name
-
-
-def _expect(branch: Pointer, dataset: DatasetRef, expected_head: VersionId) -> None:
-    if branch.version_id != expected_head:
-        raise _moved(branch, dataset)
 
 
 def _moved(branch: Pointer, dataset: DatasetRef) -> HeadMoved:

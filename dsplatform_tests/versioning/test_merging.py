@@ -136,6 +136,15 @@ def test_choices_decide_one_by_one(base: State, ours: State, theirs: State, data
         assert [one.name for one in caught.value.components] == [left_out]
 
 
+@given(states, states, states, st.sampled_from(Choice), st.data())
+def test_a_choice_counts_more_than_the_strategy(base: State, ours: State, theirs: State, strategy: Choice, data: st.DataObject) -> None:
+    contested = sorted(both_changed(base, ours, theirs))
+    choices = data.draw(st.dictionaries(st.sampled_from(contested), st.sampled_from(Choice)) if contested else st.just({}))
+    result = merged([base], ours, theirs, strategy, choices)
+    for name in contested:
+        assert result.get(name) == {OURS: ours, THEIRS: theirs, BASE: base}[choices.get(name, strategy)].get(name)
+
+
 @given(st.lists(states, min_size=2, max_size=3), states, states)
 def test_several_bases_decide_only_where_they_agree(bases: list[State], ours: State, theirs: State) -> None:
     names = {name for state in (*bases, ours, theirs) for name in state}
