@@ -1,6 +1,6 @@
 """Table, mapping and questions of datasets."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
 
@@ -160,6 +160,14 @@ class Datasets(SqlRepository[Dataset]):
             days=RESTORABLE_DAYS,
         )
         return [_ref(row) for row in rows]
+
+    def unknown(self, slugs: Collection[str]) -> Sequence[str]:
+        """Those of the slugs that no row has."""
+        rows = self.tx.rows(
+            "SELECT s.slug FROM unnest(CAST(:slugs AS text[])) s(slug) LEFT JOIN datasets d ON d.slug = s.slug WHERE d.id IS NULL",
+            slugs=list(slugs),
+        )
+        return [row["slug"] for row in rows]
 
     def lock_expired(self, dataset_id: DatasetId) -> bool:
         """Keeps others away from what is left of a dataset; False unless it was deleted and can no longer be restored."""

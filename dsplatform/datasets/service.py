@@ -1,6 +1,6 @@
 """Creating, changing and finding datasets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from unicodedata import normalize
@@ -127,6 +127,11 @@ class DatasetService:
             if not restored:
                 raise NothingToRestore(f"dataset {found.slug!r} was restored by somebody else just now, or its time is over")
             return back
+
+    def gone(self, slugs: Collection[str]) -> Sequence[str]:
+        """Those of the slugs that no dataset has any more, a restorable one included: for whoever keeps something by slug."""
+        with self._db.transaction() as tx:
+            return Datasets(tx).unknown(slugs)
 
     def _administers(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> bool:
         try:

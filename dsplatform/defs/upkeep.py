@@ -6,6 +6,7 @@ from dataclasses import fields
 import dagster as dg
 from pydantic import Field
 
+from dsplatform.bootstrap import Platform
 from dsplatform.core.verification import INVARIANTS, Verification
 from dsplatform.defs.assets import TEAM, datasets
 from dsplatform.defs.resources import PlatformSource
@@ -48,15 +49,21 @@ def gc_report(
             plan = opened.gc.plan(sweep=config.sweep)
             context.log_event(dg.AssetObservation("gc_report", description="what a real run would do", metadata=_garbage(plan)))
             return
-        reaped = [dataset.slug for dataset in opened.deletion.reap()]
-        for slug in reaped:
-            context.instance.delete_dynamic_partition(datasets.name or "", slug)
+        reaped = opened.deletion.reap()
+        _drop_partitions(context.instance, opened)
         opened.deletion.resume()
         if config.mark:
             opened.gc.mark()
         opened.gc.fold()
         done = opened.gc.collect(sweep=config.sweep)
         yield dg.MaterializeResult(metadata={**_garbage(done), "datasets_gone": len(reaped)})
+
+
+def _drop_partitions(instance: dg.DagsterInstance, platform: Platform) -> None:
+    """Of datasets that are gone, also of those whose reaper was killed before it came to this. A dataset is stored before it becomes a
+    partition, so what is no dataset now was one."""
+    for slug in platform.datasets.gone(instance.get_dynamic_partitions(datasets.name or "")):
+        instance.delete_dynamic_partition(datasets.name or "", slug)
 
 
 def _garbage(garbage: Garbage) -> dict[str, dg.MetadataValue]:

@@ -365,3 +365,11 @@ def _late_restore(platform: Platform, system: Actor, sales: DatasetRef) -> BaseE
         if met:
             return problem
     raise AssertionError("the restore never began in time")
+
+
+def test_slugs_that_no_dataset_has_any_more_are_gone(platform: Platform, system: Actor) -> None:
+    make.dataset(platform, "here")
+    make.dataset(platform, "deleted")
+    platform.datasets.delete_dataset(system, "deleted")
+    assert platform.datasets.gone(["here", "deleted", "never", "it's"]) == ["never", "it's"]
+    assert platform.datasets.gone([]) == []

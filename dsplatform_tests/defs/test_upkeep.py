@@ -73,7 +73,8 @@ def test_the_schedule_collects(two_versions: Platform, system: Actor, instance: 
 
 
 def test_what_a_reaped_dataset_was_is_no_partition_any_more(two_versions: Platform, system: Actor, instance: dg.DagsterInstance) -> None:
-    instance.add_dynamic_partitions("datasets", ["sales", "stock"])
+    make.dataset(two_versions, "stock")
+    instance.add_dynamic_partitions("datasets", ["sales", "stock", "reaped by a run that was killed"])
     two_versions.datasets.delete_dataset(system, "sales")
     with two_versions.db.transaction() as tx:
         tx.execute("UPDATE datasets SET deleted_at = now() - interval '31 days' WHERE deleted_at IS NOT NULL")
