@@ -47,7 +47,7 @@ class Binding:
         elif bound["restored_at"] is not None:
             raise CollectionRefused(
                 f"the database was restored at {bound['restored_at']:%Y-%m-%d %H:%M} UTC: check that every file has its object "
-                "(`dsplatform verify --quick`), then allow deleting with `dsplatform gc --clear-restore-flag`"
+                "(`dsplatform verify`), then allow deleting with `dsplatform gc --clear-restore-flag`"
             )
 
     def _fits(self, identity: str) -> None:
