@@ -65,9 +65,11 @@ HISTORY = (
 )
 
 _CHAIN = """
-    SELECT v.id, d.slug || '@' || v.version_number, d.slug, v.overlay_file_id, p.version_number, f.content_hash
+    SELECT v.id, d.slug || '@' || v.version_number, d.slug, v.overlay_file_id, p.version_number, f.content_hash, m.version_number,
+           g.content_hash
     FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id
     LEFT JOIN dataset_versions p ON p.id = v.parent_version_id LEFT JOIN files f ON f.id = p.overlay_file_id
+    LEFT JOIN dataset_versions m ON m.id = v.merge_parent_version_id LEFT JOIN files g ON g.id = m.overlay_file_id
     WHERE v.id > :after AND d.deleted_at IS NULL ORDER BY v.id LIMIT :limit
 """
 
@@ -90,9 +92,9 @@ def _verify_overlays(db: Database, files: FileKeeper, found: Verification) -> No
         if not rows:
             return
         last = rows[-1][0]
-        for _, subject, slug, overlay, parent_number, parent_hash in rows:
-            parent = None if parent_number is None else {"number": parent_number, "overlay": parent_hash}
-            if finding := _overlay_says_otherwise(files, overlay, {"dataset": slug, "parent": parent}):
+        for _, subject, slug, overlay, *both in rows:
+            parent, merged = (None if number is None else {"number": number, "overlay": seen} for number, seen in (both[:2], both[2:]))
+            if finding := _overlay_says_otherwise(files, overlay, {"dataset": slug, "parent": parent, "merge_parent": merged}):
                 found.add("I7", subject, finding)
 
 

@@ -80,6 +80,18 @@ def test_the_overlay_of_a_merge_names_both_parents(platform: Platform) -> None:
     assert "merge_parent" not in overlay(platform, 2)
 
 
+@pytest.mark.parametrize("other", ["1", "NULL"])
+def test_a_merge_whose_second_parent_is_another_one_is_found_by_reading_the_overlays(other: str, platform: Platform) -> None:
+    dataset = forked(platform, {"a": b"1"}, {"b": b"2"}, {"c": b"3"})
+    merge(platform, dataset)
+    assert make.problems(platform) == []
+    with platform.db.transaction() as tx:
+        tx.execute(f"UPDATE dataset_versions SET merge_parent_version_id = {other} WHERE version_number = 4")
+    (problem,) = make.problems(platform)
+    assert (problem.invariant, problem.subject) == ("I7", "sales@4")
+    assert problem.finding.startswith('its overlay says merge_parent {"number": 3, ')
+
+
 def test_a_branch_that_is_behind_is_moved(platform: Platform) -> None:
     dataset = forked(platform, {"a": b"1"}, {}, {"a": b"2"})
     make.commit(platform, dataset, {"a": b"3"}, branch="side")
