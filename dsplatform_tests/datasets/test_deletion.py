@@ -371,5 +371,5 @@ def test_slugs_that_no_dataset_has_any_more_are_gone(platform: Platform, system:
     make.dataset(platform, "here")
     make.dataset(platform, "deleted")
     platform.datasets.delete_dataset(system, "deleted")
-    assert platform.datasets.gone(["here", "deleted", "never", "it's"]) == ["never", "it's"]
+    assert set(platform.datasets.gone(["here", "deleted", "never", "it's"])) == {"never", "it's"}
     assert platform.datasets.gone([]) == []
