@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ SYNC_ONE_BY_ONE = 16
 """Up to this many objects are synced one by one; above, the whole file system at once. On ext4 one `syncfs` after 8,000 small
 writes costs about 0.1 s, an fsync each about 4 s; for a few objects on a busy disk it is the other way round."""
 
+DELETERS = 8
+"""Threads of a deletion. A disk works on several at a time: of 5,000 small objects on a slow one, one after the other took 3.4 s, in
+the order of their folders 1.9 s, and so with eight threads 0.6 s."""
+DELETED_AT_ONCE = 64
 
 PAGE = 1_000
 """Objects that a page of a listing has, at most."""
@@ -242,6 +247,13 @@ class LocalStorage:
         return newest
 
     def delete(self, keys: Collection[str]) -> Mapping[str, str]:
+        ordered = sorted(keys)
+        step = max(DELETED_AT_ONCE, -(-len(ordered) // DELETERS))
+        parts = [ordered[start : start + step] for start in range(0, len(ordered), step)]
+        with ThreadPoolExecutor(DELETERS, thread_name_prefix="delete") as pool:
+            return {key: reason for left in pool.map(self._unlink, parts) for key, reason in left.items()}
+
+    def _unlink(self, keys: Sequence[str]) -> Mapping[str, str]:
         left: dict[str, str] = {}
         for key in keys:
             try:

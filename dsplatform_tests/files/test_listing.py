@@ -96,6 +96,19 @@ def test_deleting_goes_on_after_an_object_that_cannot_be_deleted(storage: LocalS
     assert storage.size("ab/x") is None
 
 
+@pytest.mark.parametrize("count", [0, 1, stores.DELETED_AT_ONCE, 600])
+def test_many_objects_are_deleted_and_each_failure_is_told(count: int, storage: LocalStorage) -> None:
+    keys = [f"{number % 256:02x}/{number:04}" for number in range(count)]
+    for number, key in enumerate(keys):
+        if number % 100 == 7:
+            (storage.root / "objects" / key).mkdir()
+        else:
+            storage.put(key, b"")
+    storage.put("ff/stays", b"")
+    assert set(storage.delete(keys)) == {key for number, key in enumerate(keys) if number % 100 == 7}
+    assert listed(storage) == ["ff/stays"]
+
+
 def test_a_store_keeps_its_identity(storage: LocalStorage, tmp_path: Path) -> None:
     assert LocalStorage(storage.root).store_id() == storage.store_id()
     assert LocalStorage(tmp_path / "other").store_id() != storage.store_id()
