@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import garbage, history, integrity, workloads, writers
+from benchmarks import garbage, history, integrity, s3, workloads, writers
 from benchmarks.measure import machine
 
-ALL = {**workloads.ALL, **writers.ALL, **garbage.ALL, **integrity.ALL, **history.ALL}
+ALL = {**workloads.ALL, **writers.ALL, **garbage.ALL, **integrity.ALL, **history.ALL, **s3.ALL}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

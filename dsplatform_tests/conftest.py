@@ -91,7 +91,7 @@ def s3_address(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Address:
     """A prefix of its own on that server, and the credentials in the environment."""
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
-    return S3Address("dsplatform-tests", f"test-{next(_numbers)}/", s3_endpoint)
+    return S3Address(s3.BUCKET, f"test-{next(_numbers)}/", s3_endpoint)
 
 
 @pytest.fixture

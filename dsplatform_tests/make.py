@@ -151,7 +151,9 @@ def objects(platform: Platform) -> set[str]:
 
 def spooled(platform: Platform) -> list[str]:
     """Temporary files that are left."""
-    return sorted(path.name for path in (Path(platform.settings.storage_url) / "tmp").iterdir())
+    settings = platform.settings
+    folder = settings.home / "spool" if settings.storage_url.startswith("s3://") else Path(settings.storage_url) / "tmp"
+    return sorted(path.name for path in folder.glob("*"))
 
 
 def column(db: Database, sql: str, **params: object) -> list[Any]:

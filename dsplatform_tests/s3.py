@@ -19,13 +19,16 @@ from struct import pack
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import boto3
+
+BUCKET = "dsplatform-tests"
 ACCESS_KEY, SECRET_KEY = "dsplatform-tests", "dsplatform-tests-secret"
 READY_SECONDS = 60
 
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """The endpoint of a server of our own; its data and its processes are gone afterwards."""
+    """The endpoint of a server of our own, which has `BUCKET`; its data and its processes are gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="weed"))
     identity = {"name": "tests", "actions": ["Admin"], "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -59,6 +62,7 @@ def running_server() -> Iterator[str]:
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder) as process:
         try:
             _wait_until_ready(endpoint, process, folder / "log")
+            _make_bucket(endpoint)
             yield endpoint
         finally:
             process.kill()
@@ -73,6 +77,14 @@ def _wait_until_ready(endpoint: str, process: subprocess.Popen[bytes], log: Path
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the S3 server did not start: {log.read_text()[-3_000:]}")
         time.sleep(0.05)
+
+
+def _make_bucket(endpoint: str) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY
+    )
+    client.create_bucket(Bucket=BUCKET)
+    client.close()
 
 
 def free_ports(number: int) -> list[int]:
@@ -270,13 +282,17 @@ def stall(seconds: float, *, after: bool = False) -> Fault:
 
 
 def partial_body(handler: _Handler, request: Request, forward: Forward) -> None:
-    """Half of the answer."""
+    """Half of the answer: of its body, or else of its first line."""
     answer = forward()
+    if not answer.body:
+        handler.wfile.write(f"HTTP/1.1 {answer.status // 10}".encode())
+        handler.break_off()
+        return
     handler.send_response_only(answer.status)
     for name, value in answer.headers.items():
         if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
             handler.send_header(name, value)
-    handler.send_header("Content-Length", str(max(len(answer.body), 10)))
+    handler.send_header("Content-Length", str(len(answer.body)))
     handler.end_headers()
     handler.wfile.write(answer.body[: len(answer.body) // 2])
     handler.wfile.flush()

@@ -227,9 +227,12 @@ class Bucket:
         """A small object; None when there is none. Larger ones are for `s3_reading.ObjectReader`."""
 
         def attempt() -> bytes:
-            with self.ask("get_object", key)["Body"] as body:
+            answer = self.ask("get_object", key)
+            with answer["Body"] as body:
                 content: bytes = body.read()
-                return content
+            if not answer.get("ETag"):  # an error may come with status 200
+                raise BrokenOff("the answer lacks what describes the object")
+            return content
 
         try:
             return self.call(f"read {key}", attempt, expected=[404])

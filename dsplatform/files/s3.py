@@ -20,6 +20,7 @@ from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from dsplatform.core.errors import Unavailable
+from dsplatform.core.failpoints import reach
 from dsplatform.core.s3 import CONNECTIONS, AlreadyThere, Bucket, Refusal, checksum
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.s3_reading import ObjectReader
@@ -110,6 +111,7 @@ class S3Storage:
         for _ in range(COMPLETIONS):
             upload = partial(self._bucket.ask, "create_multipart_upload", f"objects/{key}", ChecksumAlgorithm="SHA256")
             upload_id = str(self._bucket.call(f"begin to write {key}", upload)["UploadId"])
+            reach("s3.parts_begun")
             try:
                 digests = self._complete(key, upload_id, sections)
                 return
@@ -136,6 +138,7 @@ class S3Storage:
             self._bucket.call(f"put the parts of {key} together", completion, expected=[400, 404, 409, 412])
         except Refusal as err:
             raise _NotCompleted(err, digests) from err
+        reach("s3.parts_joined")
         return digests
 
     def _send_part(self, key: str, upload_id: str, section: "_Section") -> tuple[str, bytes]:
@@ -232,7 +235,7 @@ class S3Storage:
     def store_id(self) -> str:
         self._identify()
         found = self._bucket.read(IDENTITY)
-        if found is None:
+        if not found:
             raise Unavailable(f"{self._address.name} has lost its {IDENTITY}: check that it is the right bucket and prefix")
         return found.decode().strip()
 

@@ -147,10 +147,7 @@ class _Arrival(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than any buffer
         if self._reader is None:
             self._reader = self._drop.opened(self._sighting)
-        read = self._reader.readinto(buffer)
-        if not read:
-            self._reader.close()
-        return read
+        return self._reader.readinto(buffer)
 
     def close(self) -> None:
         if self._reader is not None:
