@@ -124,7 +124,8 @@ def test_lines_lead_from_versions_to_their_parents_and_never_share_a_place(paren
     for at, shown_row in enumerate(rows):
         assert set(shown_row.passing) == {lane for height, lane in places if height == at}
         assert shown_row.lane not in shown_row.passing
-    assert picture.lanes == 1 + max(lane for edge in picture.edges for _, lane in edge.path) if picture.edges else picture.lanes
+    used = {node.lane for node in picture.nodes} | {lane for edge in picture.edges for _, lane in edge.path}
+    assert picture.lanes == 1 + max(used)
 
 
 def drawn(parents: Mapping[int, Sequence[int]], limit: int | None = None) -> str:
