@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from dsplatform.core.errors import DsplatformError, NotFound
+from dsplatform.core.errors import DsplatformError, Invalid, NotFound
 from dsplatform.core.paths import shipped
 from dsplatform.core.settings import Settings
 
@@ -43,6 +43,8 @@ def up(
     from dsplatform.stack import running
 
     settings = Settings.from_env()
+    if demo and settings.drop_url:
+        raise Invalid(f"--demo drops its samples into a folder, but {settings.drop_url} is watched: unset DSPLATFORM_DROP_URL")
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
@@ -130,7 +132,7 @@ class _Session:
         if self._stack.dagster_port is not None:
             addresses.add_row("Dagster", f"http://127.0.0.1:{self._stack.dagster_port}")
         addresses.add_row("API", f"http://127.0.0.1:{self._stack.api_port}/docs")
-        addresses.add_row("Drop folder", f"{self._settings.drop_dir}/<dataset>/<file>")
+        addresses.add_row("Drop folder", f"{self._settings.drop_url.partition('?')[0] or self._settings.drop_dir}/<dataset>/<file>")
         addresses.add_row("Logs", str(self._settings.home / "logs"))
         self._console.print(addresses, highlight=False, soft_wrap=True)
 

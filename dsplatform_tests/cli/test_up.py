@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dsplatform.bootstrap import Platform
 from dsplatform.cli.up import drop_samples, outcome_table, up
+from dsplatform.core.errors import Invalid
 from dsplatform.core.settings import Settings
 from dsplatform.ingestion.model import InboxEntry
 
@@ -49,6 +50,12 @@ def printed(entries: list[InboxEntry]) -> list[str]:
     with console.file:
         console.print(outcome_table(entries))
     return [" ".join(line.replace("│", " ").split()) for line in console.export_text().splitlines()]
+
+
+def test_a_demo_whose_samples_nobody_would_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSPLATFORM_DROP_URL", "s3://bucket/drop")
+    with pytest.raises(Invalid, match="but s3://bucket/drop is watched: unset DSPLATFORM_DROP_URL"):
+        up(demo=True)
 
 
 def test_samples_are_dropped_whole_and_marked_complete(platform: Platform, settings: Settings, samples: Path) -> None:
