@@ -30,8 +30,8 @@ from dsplatform.files.s3 import S3Storage
 from dsplatform.files.scrub import Scrub
 from dsplatform.files.service import FileService
 from dsplatform.files.stores import LocalStorage, StorageBackend
-from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.s3_source import S3Drop
+from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.permissions.service import PermissionService
 from dsplatform.schemas.service import SchemaService

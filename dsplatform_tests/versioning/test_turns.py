@@ -23,7 +23,7 @@ def _together(turns: Turns, *wanted: list[DatasetId]) -> bool:
                 met.append(len(inside) > 1)
                 inside.pop()
 
-    make.at_once(*[lambda datasets=datasets: write(datasets) for datasets in wanted])  # type: ignore[misc]  # mypy cannot infer a lambda's default
+    make.at_once(*[lambda datasets=datasets: write(datasets) for datasets in wanted])
     return any(met)
 
 
