@@ -7,30 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from dsplatform.cli.app import EXIT_CODES, app, exit_code, main
+from dsplatform.cli.app import EXIT_CODES, exit_code, main
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(database_url: str, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a home of its own. An error of ours is raised, as `main` gets it."""
-    monkeypatch.setenv("DSPLATFORM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DSPLATFORM_DATABASE_URL", database_url)
-    monkeypatch.setenv("DSPLATFORM_DAGSTER_DATABASE_URL", empty_database_url)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-
-    def invoke(*arguments: object) -> Result:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if isinstance(result.exception, DsplatformError):
-            raise result.exception
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return invoke
 
 
 @pytest.fixture

@@ -5,31 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from dsplatform.cli.app import app
-from dsplatform.core.errors import DsplatformError, Invalid
+from dsplatform.core.errors import Invalid
 from dsplatform.versioning.merging import MergeConflict
 from dsplatform.versioning.model import HeadMoved, MainStays
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(database_url: str, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a home of its own. An error of ours is raised, as `main` gets it."""
-    monkeypatch.setenv("DSPLATFORM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DSPLATFORM_DATABASE_URL", database_url)
-    monkeypatch.setenv("DSPLATFORM_DAGSTER_DATABASE_URL", empty_database_url)
-
-    def invoke(*arguments: object) -> Result:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if isinstance(result.exception, DsplatformError):
-            raise result.exception
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result
-
-    return invoke
 
 
 @pytest.fixture
