@@ -1,6 +1,7 @@
 """Real PostgreSQL for every test: one server per test process, migrated once, cloned for each test."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres, upgrade
+from dsplatform.versioning.turns import Turns
 from dsplatform_tests import s3
 
 _numbers = count(1)
@@ -99,3 +101,10 @@ def s3_proxy(s3_endpoint: str) -> Iterator[s3.Proxy]:
     """A way to that server which a test can let fail."""
     with s3.running_proxy(s3_endpoint) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads write as processes do: without taking turns."""
+    monkeypatch.setattr(Turns, "taken", lambda *_: False)
+    monkeypatch.setattr(Turns, "on", lambda *_: nullcontext())

@@ -361,6 +361,7 @@ def _moving_head(platform: Platform, before_commit: Callable[[], None]) -> Itera
         patch.undo()
 
 
+@pytest.mark.usefixtures("apart")
 def test_a_commit_that_is_overtaken_is_worked_out_again(platform: Platform, tmp_path: Path) -> None:
     drop(platform, "sales/a.csv", "from the folder")
     (tmp_path / "b.csv").write_text("by hand")
@@ -369,6 +370,7 @@ def test_a_commit_that_is_overtaken_is_worked_out_again(platform: Platform, tmp_
     assert content(platform, "sales@main") == {"a.csv": b"from the folder", "b.csv": b"by hand"}
 
 
+@pytest.mark.usefixtures("apart")
 def test_without_compare_and_swap_an_overtaken_commit_loses_the_other(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,7 +261,7 @@ def test_without_the_lock_the_compare_and_swap_still_lets_one_win(
     assert _movers(settings, database_url, monkeypatch, unlocked) == {True: 1, False: 5}
 
 
-def test_the_claim_fails_with_a_blind_update(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutant_a_blind_update_fails_the_claim(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = threading.Barrier(6)
 
     def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:

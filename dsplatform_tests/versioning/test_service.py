@@ -3,7 +3,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from dsplatform.versioning import service as service_module
 from dsplatform.versioning.model import EmptyVersion, HeadMoved, VersionMissing
 from dsplatform.versioning.repository import Pointers, Versions
 from dsplatform.versioning.service import VersionService
-from dsplatform.versioning.turns import Turns
 from dsplatform_tests import make
 from dsplatform_tests.strategies import component_names, small_contents
 
@@ -400,13 +398,6 @@ def test_a_key_belongs_to_its_dataset(platform: Platform, sales: DatasetRef) -> 
     assert make.commit(platform, other, {"a": b"1"}, idempotency_key="k").created
 
 
-@pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads write as processes do: without taking turns."""
-    monkeypatch.setattr(Turns, "taken", lambda *_: False)
-    monkeypatch.setattr(Turns, "on", lambda *_: nullcontext())
-
-
 @pytest.mark.usefixtures("apart")
 def test_one_key_at_once_makes_one_version(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted = make.meeting(8)
@@ -608,7 +599,7 @@ def test_without_the_lock_the_compare_and_swap_still_keeps_what_was_acknowledged
 
 
 @pytest.mark.usefixtures("apart")
-def test_that_claim_fails_with_a_blind_update(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutant_a_blind_update_fails_that_claim(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
         sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
         return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
