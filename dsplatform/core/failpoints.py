@@ -10,11 +10,24 @@ import signal
 POINTS: dict[str, str] = {
     "upload.intent_open": "U1",
     "upload.spooling": "U2",
+    "upload.spooled": "U3",
+    "upload.keys_named": "U4",
+    "object.begun": "U5",
+    "object.linked": "U5",
     "upload.written": "U5",
     "upload.sealed": "U6",
     "upload.recorded": "C1",
+    "upload.spare_buried": "U10",
+    "upload.healed": "H1",
+    "file.staged": "U7",
+    "s3.parts_begun": "M1",
+    "s3.parts_joined": "M2",
     "version.committing": "C1",
+    "version.moved": "C1",
     "version.committed": "C2",
+    "inbox.claimed": "A1",
+    "inbox.decided": "A2",
+    "inbox.put_away": "A3",
     "expiry.sessions": "S1",
     "expiry.uploads": "U6",
     "gc.locked": "G1",
@@ -24,6 +37,7 @@ POINTS: dict[str, str] = {
     "sweep.listed": "U9",
     "sweep.buried": "U9",
     "fold.folded": "F1",
+    "scrub.marked": "Q1",
     "version.emptying": "D1",
     "dataset.reaping": "D1",
 }
@@ -34,15 +48,18 @@ class FailpointReached(RuntimeError):
     """What `raise` raises."""
 
 
-def _armed() -> tuple[str, str, int]:
-    name, _, rest = os.environ.get("DSPLATFORM_FAILPOINT", "").partition(":")
+def arm(text: str) -> None:
+    """Sets this process' point, as the variable does; an empty text sets none. Raises ValueError for what is no point and action."""
+    global _name, _action, _left
+    name, _, rest = text.partition(":")
     action, _, passage = rest.partition(":")
-    if name and (name not in POINTS or action not in {"kill", "pause", "raise"}):
-        raise ValueError(f"DSPLATFORM_FAILPOINT: {name}:{action} is no point and action")
-    return name, action, int(passage or 1)
+    if text and (name not in POINTS or action not in {"kill", "pause", "raise"}):
+        raise ValueError(f"DSPLATFORM_FAILPOINT: {text!r} is no point and action")
+    _name, _action, _left = name, action, int(passage or 1)
 
 
-_name, _action, _left = _armed()
+_name, _action, _left = "", "", 1
+arm(os.environ.get("DSPLATFORM_FAILPOINT", ""))
 
 
 def reach(name: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from dsplatform.core.database import Database
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import DsplatformError, Invalid, Unavailable
+from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import VersionReader
 from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import FileUse
@@ -197,6 +198,7 @@ def mark_damaged(db: Database, storage: StorageBackend, found: Sequence[tuple[Pl
         return []
     must_be_ours(db, storage)
     marked = db.retrying(lambda tx: Condition(tx).record([file for file, _ in found], "damaged"))
+    reach("scrub.marked")
     answer = []
     for file, finding in found:
         if file.id in marked:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, Unavailable
+from dsplatform.core.failpoints import reach
 from dsplatform.core.types import ContentHash, FileId, FilePath
 from dsplatform.core.values import Refused, Source, UploadOvertaken
 from dsplatform.core.verification import Verification
@@ -63,6 +64,7 @@ class FileService:
                         else:
                             session_id = session
                         staged.put(session_id, name, file_id)
+                    reach("file.staged")
                     break
                 except UploadOvertaken as err:
                     if attempt == MAX_ATTEMPTS:

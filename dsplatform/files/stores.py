@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from dsplatform.core.errors import Unavailable
+from dsplatform.core.failpoints import reach
 
 T = TypeVar("T")
 
@@ -172,6 +173,7 @@ class LocalStorage:
         with _storage_errors(path):
             descriptor = self._making_folder(path, lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
             try:
+                reach("object.begun")
                 view = memoryview(data)
                 while view:
                     view = view[os.write(descriptor, view) :]
@@ -186,6 +188,7 @@ class LocalStorage:
         with _storage_errors(path):
             spooled.chmod(0o444)
             self._making_folder(path, lambda: os.link(spooled, path))  # a rename would overwrite
+            reach("object.linked")
             spooled.unlink()
 
     def _making_folder(self, path: str, action: Callable[[], T]) -> T:

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.errors import Gone, Unavailable
+from dsplatform.core.failpoints import reach
 from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
 from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, storage_key
@@ -133,9 +134,12 @@ class StagedUpload:
 
     def _take(self, source: Source) -> Taken | Refused:
         try:
-            return take(source, self._spool, SMALL_BYTES, self._chunk_taken)
+            taken = take(source, self._spool, SMALL_BYTES, self._chunk_taken)
         except SourceRefused as err:
             return Refused(str(err), may_retry=err.may_retry)
+        if taken.spooled:
+            reach("upload.spooled")
+        return taken
 
     def _spool(self) -> Path:
         """Where a stream goes whose key is not known yet. The intent comes before its first byte."""
@@ -178,7 +182,9 @@ class StagedUpload:
         keys = [held.key for held in writing if held.key]
         with self._all_or_nothing():
             self._open_intent(keys)
+            reach("upload.keys_named")
             self._each(writing, self._write)
+            reach("upload.written")
             self._unsealed += keys
         for held in writing:
             held.taken.data = None
@@ -226,10 +232,13 @@ class StagedUpload:
                 raise _expired()
         self._intent_open = True
         self._renewed_at = time.monotonic()
+        reach("upload.intent_open")
 
     def _chunk_taken(self, count: int) -> None:
         """Hears of each chunk of a stream; a long one keeps its intent alive."""
         self._progress(count)
+        if self._spooled:
+            reach("upload.spooling")
         if self._intent_open and time.monotonic() - self._renewed_at > RENEW_SECONDS:
             with self._intent_lock:
                 self._open_intent()
@@ -246,6 +255,7 @@ class StagedUpload:
         with self._all_or_nothing():
             self._storage.sync(self._unsealed)
             self._unsealed = []
+        reach("upload.sealed")
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -277,6 +287,7 @@ class StagedUpload:
                 raise _expired()
         ids.update(self._pin(tx, [held for held in wanted if not held.is_new]))
         ids.update(self._pin_adopted(tx, adopted))
+        reach("upload.recorded")
         return ids
 
     def _keep_intent(self, tx: Transaction, wanted: Sequence[_Held], *, ends: bool) -> UUID | None:
@@ -300,6 +311,7 @@ class StagedUpload:
         for held in sorted((held for held in known if held.bad_key), key=lambda held: held.file_id or 0):
             if not files.heal(held.file_id or FileId(0), held.bad_key or "", held.key or "", held.taken.size):
                 raise UploadOvertaken("somebody else healed this file")
+            reach("upload.healed")
         rows = files.pin(ids.values())
         for held in known:
             row = rows.get(held.file_id or FileId(0))
@@ -308,6 +320,7 @@ class StagedUpload:
         spare = [held.key for held in known if held.key and not held.bad_key]
         if spare:
             files.bury(spare, "duplicate", "1 hour")
+            reach("upload.spare_buried")
         return ids
 
     def _pin_adopted(self, tx: Transaction, hashes: Collection[ContentHash]) -> dict[ContentHash, FileId]:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, Upload, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, dataset_name, file_path, pointer_name
 from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, Source, VersionChange
@@ -111,12 +112,14 @@ class IngestionService:
                     claimed = inbox.claim(claimer, run_id, self._batch_files)
                 if not claimed:
                     return report
+                reach("inbox.claimed")
                 try:
                     report.extend(self._ingest_claimed(claimer, claimed))
                 except BaseException:
                     with self._db.transaction() as tx:
                         Inbox(tx, self._folder.name).release(claimer)
                     raise
+                reach("inbox.decided")
                 self._put_away()
 
     def _ingest_claimed(self, claimer: str, claimed: Sequence[Claimed]) -> IngestReport:
@@ -155,6 +158,7 @@ class IngestionService:
                 unmoved = Inbox(tx, self._folder.name).unmoved(self._folder.moves, 1_000)
             with ThreadPoolExecutor(self._folder.parallel, thread_name_prefix="put-away") as pool:
                 done = [inbox_id for inbox_id in pool.map(self._put_one_away, unmoved) if inbox_id is not None]
+            reach("inbox.put_away")
             with self._db.transaction() as tx:
                 Inbox(tx, self._folder.name).moved(done)
             if len(done) < 1_000:

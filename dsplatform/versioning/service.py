@@ -9,6 +9,7 @@ from dsplatform.core.database import Database, SerializationFailed, Transaction,
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
 from dsplatform.core.events import VersionCommitted
+from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Upload
 from dsplatform.core.types import MAIN, ContentHash, FileId, FilePath, PermissionType, VersionId, file_path, pointer_name
 from dsplatform.core.values import (
@@ -200,6 +201,7 @@ class VersionService:
         for (index, draft), overlay in zip(drafts.items(), overlays, strict=True):
             try:
                 outcomes[index] = self._commit_draft(upload, draft, overlay, _at(index, within))
+                reach("version.committed")
             except DsplatformError as err:
                 outcomes[index] = err
         return [outcomes[index] for index in range(len(changes))]
@@ -313,6 +315,7 @@ class VersionService:
         wanted = [content.content_hash for content in (*diff.added.values(), *diff.updated.values())]
         ids = upload.record(tx, [*wanted, overlay])
         version_id, number = versions.add(draft, ids[overlay], ids)
+        reach("version.committing")
         main_if_missing(pointers, draft, version_id)
         if seen is None or forks:
             moved = pointers.create(change.dataset.id, change.branch, version_id, change.actor.user_id)
@@ -320,6 +323,7 @@ class VersionService:
             moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id)
         if not moved:
             raise _moved(change)
+        reach("version.moved")
         tx.publish(VersionCommitted(change.dataset.id, version_id, change.branch))
         return self._answer(draft, version_id, number, created=True)
 

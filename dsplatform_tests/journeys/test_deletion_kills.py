@@ -18,7 +18,7 @@ def killed(platform: Platform, url: str, point: str, work: Callable[[Platform], 
     """Does the work in a process of its own that is killed when it first passes the point; False when it ended without."""
     child = os.fork()
     if child == 0:
-        failpoints._name, failpoints._action, failpoints._left = point, "kill", 1
+        failpoints.arm(f"{point}:kill")
         status = 1
         try:
             with bootstrap(platform.settings, url) as own:
