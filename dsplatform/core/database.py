@@ -58,6 +58,12 @@ class SerializationFailed(Unavailable):
     code = "serialization_failed"
 
 
+class OutcomeUnknown(Unavailable):
+    """The connection was lost while a commit was under way, so that nobody can tell whether it was made."""
+
+    code = "outcome_unknown"
+
+
 class Transaction:
     """One unit of work. Short-lived, for one thread; made by `Database.transaction`."""
 
@@ -207,8 +213,9 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """A unit of work: commits at the end of the block, rolls back when it raises.
 
-        Raises `ConstraintViolated`, `SerializationFailed` or `Unavailable` for what the server refuses.
+        Raises `ConstraintViolated`, `SerializationFailed` or `Unavailable` for what the server refuses, and `OutcomeUnknown`.
         """
+        committing = False
         try:
             with self._engine.begin() as connection:
                 tx = Transaction(connection)
@@ -216,8 +223,14 @@ class Database:
                 events = tx.settle()
                 if events and self._outbox:
                     self._outbox(tx, events)
+                committing = True
             tx.committed = True
         except (pg.Error, exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
+            if committing and _is_lost(err):
+                raise OutcomeUnknown(
+                    "the connection to the database was lost during the commit, which may have arrived or not: look whether it has, "
+                    "or repeat it with the same idempotency key"
+                ) from err
             raise _translated(err) from err
 
     def retrying(self, work: Callable[[Transaction], T], *, attempts: int = 10) -> T:
@@ -305,6 +318,12 @@ def _translated(err: Exception) -> DsplatformError:
         reason = str(cause).strip().splitlines()
         return Unavailable(f"the database does not answer: {reason[0] if reason else type(cause).__name__}")
     raise err
+
+
+def _is_lost(err: Exception) -> bool:
+    """Whether the connection ended, as opposed to an answer that refuses."""
+    cause = err.orig if isinstance(err, exc.DBAPIError) else err
+    return isinstance(cause, (pg.OperationalError, pg.InterfaceError)) and (cause.sqlstate or "08").startswith(("08", "57P"))
 
 
 class SqlRepository(Generic[AggregateT]):

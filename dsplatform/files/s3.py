@@ -197,8 +197,9 @@ class S3Storage:
     # --- spooled files ---------------------------------------------------------------------------------------------------------
 
     def discard_spooled(self, upload_id: UUID) -> None:
-        for spooled in self._spool.glob(f"{upload_id.hex}.*"):
-            spooled.unlink(missing_ok=True)
+        with suppress(OSError):
+            for spooled in self._spool.glob(f"{upload_id.hex}.*"):
+                spooled.unlink(missing_ok=True)
 
     def spooled(self) -> Mapping[UUID, datetime]:
         """Those of this machine."""

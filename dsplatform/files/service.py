@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 from uuid import UUID, uuid4
 
-from dsplatform.core.database import Database
+from dsplatform.core.database import Database, SerializationFailed, back_off
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, Unavailable
 from dsplatform.core.failpoints import reach
@@ -66,10 +66,13 @@ class FileService:
                         staged.put(session_id, name, file_id)
                     reach("file.staged")
                     break
-                except UploadOvertaken as err:
+                except (UploadOvertaken, SerializationFailed) as err:
                     if attempt == MAX_ATTEMPTS:
                         raise Conflict("the content is being stored and removed by many at once: try again") from err
-                    upload.reconcile()
+                    if isinstance(err, SerializationFailed):
+                        back_off(attempt)
+                    else:
+                        upload.reconcile()
         return FileReference(session_id, name, file_id, content.content_hash, content.is_new)
 
     def delete_reference(self, reference: FileReference) -> None:

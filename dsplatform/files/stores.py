@@ -84,7 +84,7 @@ class StorageBackend(Protocol):
         ...
 
     def discard_spooled(self, upload_id: UUID) -> None:
-        """Removes what the upload spooled and did not place."""
+        """Removes what the upload spooled and did not place. What does not go now is left to the collector: the upload has its outcome."""
         ...
 
     def spooled(self) -> Mapping[UUID, datetime]:
@@ -236,8 +236,9 @@ class LocalStorage:
         yield path
 
     def discard_spooled(self, upload_id: UUID) -> None:
-        for spooled in self._temporary.glob(f"{upload_id.hex}.*"):
-            spooled.unlink(missing_ok=True)
+        with suppress(OSError):
+            for spooled in self._temporary.glob(f"{upload_id.hex}.*"):
+                spooled.unlink(missing_ok=True)
 
     def spooled(self) -> Mapping[UUID, datetime]:
         newest: dict[UUID, datetime] = {}
