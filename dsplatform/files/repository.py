@@ -251,16 +251,22 @@ class Intents:
             keys=list(keys),
         )
 
-    def reopen(self, upload_id: UUID, backend: str, keys: Sequence[str]) -> bool:
-        """Begins an upload again that has ended with a commit; False when it had not."""
+    def reopen(self, upload_id: UUID, backend: str, keys: Sequence[str], *, written: Sequence[str] = ()) -> bool:
+        """Begins an upload again that has ended with a commit; False when it had not.
+
+        Where nobody has heard of that commit, give the keys that were `written`: files name them if there was one. Else the upload has
+        expired, and they are being deleted.
+        """
         return (
             self._tx.execute(
                 "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) "
-                "VALUES (:id, :backend, CAST(:keys AS text[]), now() + interval '1 hour') "
+                "SELECT :id, :backend, CAST(:keys AS text[]), now() + interval '1 hour' WHERE NOT EXISTS (SELECT 1 "
+                "FROM unnest(CAST(:written AS text[])) k WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.file_path = k)) "
                 "ON CONFLICT (id) DO NOTHING",
                 id=upload_id,
                 backend=backend,
                 keys=list(keys),
+                written=list(written),
             )
             == 1
         )

@@ -226,13 +226,20 @@ class StagedUpload:
         with self._db.autocommit() as tx:
             if not self._intent_open:
                 Intents(tx).open(self._id, self._storage.kind, keys)
-            elif self._closed_by and Intents(tx).reopen(self._id, self._storage.kind, keys):
+            elif self._closed_by and Intents(tx).reopen(
+                self._id, self._storage.kind, keys, written=() if self._closed_by.committed else self._written(keys)
+            ):
                 self._closed_by = None
             elif not Intents(tx).extend(self._id, keys):
                 raise _expired()
         self._intent_open = True
         self._renewed_at = time.monotonic()
         reach("upload.intent_open")
+
+    def _written(self, but: Collection[str]) -> list[str]:
+        """The keys under which we wrote objects, or tried to."""
+        waiting = {*but, *(held.key for held in self._unwritten)}
+        return [held.key for held in self._held.values() if held.key is not None and held.key not in waiting]
 
     def _chunk_taken(self, count: int) -> None:
         """Hears of each chunk of a stream; a long one keeps its intent alive."""
