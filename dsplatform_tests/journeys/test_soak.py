@@ -112,6 +112,7 @@ def test_nothing_is_lost_or_leaked_whoever_dies(
         with capsys.disabled():
             print("\nsoak:", ", ".join(f"{what} {count}" for what, count in figures_.items()))
         assert [entry["trace"] for entry in ledger if entry["what"] == "failed"][:3] == []
+        assert "deadlock detected" not in mortal.log.read_text()
         _they_met(figures_)
         assert aftermath.unstaged(platform, _kept(ledger)) == []
         assert aftermath.lost(platform, _kept(ledger)) == []

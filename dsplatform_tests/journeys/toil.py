@@ -12,7 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 from dsplatform.bootstrap import Platform
-from dsplatform.core.errors import Conflict, Gone, NotFound, Unavailable
+from dsplatform.core.errors import Conflict, Gone, Invalid, NotFound, Unavailable
 from dsplatform.core.types import FilePath
 from dsplatform.core.values import DatasetRef
 from dsplatform.files import upload
@@ -33,7 +33,7 @@ def _for_ever(platform: Platform, seed: int, ledger: Ledger, step: Step, pause: 
     while True:
         try:
             step(platform, generator, ledger)
-        except (Conflict, Gone, NotFound, Unavailable) as err:
+        except (Conflict, Gone, Invalid, NotFound, Unavailable) as err:
             ledger.write("refused", error=type(err).__name__, says=str(err))
             time.sleep(0.02 if isinstance(err, Unavailable) else 0)
         except Exception:  # noqa: BLE001 - the end of the soak reports it
@@ -44,9 +44,13 @@ def _for_ever(platform: Platform, seed: int, ledger: Ledger, step: Step, pause: 
 # --- who adds ------------------------------------------------------------------------------------------------------------------
 
 
-def _counting(ledger: Ledger) -> None:
-    """Lets the ledger know whenever this process met others: what they overtook is worked out again."""
-    reconcile, rebase = upload.StagedUpload.reconcile, VersionService._rebase
+def _meeting(ledger: Ledger) -> None:
+    """Gives others time to come between a barrier and its commit, and lets the ledger know when they did."""
+    seal, reconcile, rebase = upload.StagedUpload.seal, upload.StagedUpload.reconcile, VersionService._rebase
+
+    def sealed(self: upload.StagedUpload) -> None:
+        seal(self)
+        time.sleep(random.uniform(0, 0.03))
 
     def reconciled(self: upload.StagedUpload) -> None:
         ledger.write("met", how="overtaken")
@@ -56,13 +60,14 @@ def _counting(ledger: Ledger) -> None:
         ledger.write("met", how="head moved")
         return rebase(self, *args)  # type: ignore[arg-type]
 
+    upload.StagedUpload.seal = sealed  # type: ignore[method-assign]
     upload.StagedUpload.reconcile = reconciled  # type: ignore[method-assign]
     VersionService._rebase = rebased  # type: ignore[method-assign,assignment]
 
 
 def write(platform: Platform, seed: int, ledger: Ledger) -> None:
     """Versions of shared datasets and of its own, with contents that others have, too; staged files, of which some are given up."""
-    _counting(ledger)
+    _meeting(ledger)
     _for_ever(platform, seed, ledger, _write, 0.05)
 
 
@@ -165,9 +170,12 @@ def collect(platform: Platform, seed: int, ledger: Ledger) -> None:
 
 def _collect(platform: Platform, generator: random.Random, ledger: Ledger) -> None:
     with platform.db.autocommit() as tx:
-        tx.execute(f"UPDATE upload_intents SET expires_at = least(expires_at, created_at + interval '{LIFE}')")
-        tx.execute("UPDATE gc_queue SET review_after = now() WHERE review_after > now()")
-        tx.execute("UPDATE tombstones SET purge_after = now() WHERE purge_after > now()")
+        for table, key, change in (
+            ("upload_intents", "id", f"expires_at = least(expires_at, created_at + interval '{LIFE}')"),
+            ("gc_queue", "file_id", "review_after = least(review_after, now())"),
+            ("tombstones", "storage_key", "purge_after = least(purge_after, now())"),
+        ):  # passing by what others hold, so that every deadlock is the platform's own
+            tx.execute(f"UPDATE {table} SET {change} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {key} FOR UPDATE SKIP LOCKED)")
     done = platform.gc.collect(sweep=generator.random() < 0.05)
     with platform.db.autocommit() as tx:
         postponed = tx.scalar("SELECT coalesce(sum(attempts), 0) FROM gc_queue")
