@@ -16,6 +16,12 @@ class FileMissing(NotFound):
     """No such file."""
 
 
+class SessionEnded(NotFound):
+    """No such upload session, or not this user's, or its day is over."""
+
+    code = "session_ended"
+
+
 class FileDamaged(Unavailable):
     """The stored bytes are not those that were given. Uploading the same content again heals the file."""
 

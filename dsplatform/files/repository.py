@@ -322,6 +322,15 @@ class Staged:
             owner=owner_id,
         )
 
+    def hold(self, session_id: UUID, owner_id: int) -> bool:
+        """Keeps expiry waiting until the transaction ends; False when the session has expired, or is not the owner's."""
+        row = self._tx.row(
+            "SELECT 1 FROM upload_sessions WHERE id = :id AND owner_id = :owner AND expires_at > now() FOR UPDATE",
+            id=session_id,
+            owner=owner_id,
+        )
+        return row is not None
+
     def put(self, session_id: UUID, path: str, file_id: FileId) -> None:
         """Names a file in the session."""
         self._tx.execute(

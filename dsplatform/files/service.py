@@ -19,7 +19,7 @@ from dsplatform.core.values import Refused, Source, UploadOvertaken
 from dsplatform.core.verification import Verification
 from dsplatform.files import verification
 from dsplatform.files.condition import Placed
-from dsplatform.files.model import FileDamaged, FileMissing, FileReference, StoredFile
+from dsplatform.files.model import FileDamaged, FileMissing, FileReference, SessionEnded, StoredFile
 from dsplatform.files.reading import CHUNK_BYTES
 from dsplatform.files.repository import Files, Staged
 from dsplatform.files.scrub import mark_damaged
@@ -47,7 +47,7 @@ class FileService:
 
     def store_file(self, actor: Actor, source: Source, *, name: str = "file", session: UUID | None = None) -> FileReference:
         """Stores the bytes of one source and stages them under `name`, so that they stay until the reference is deleted or, after a
-        day, expires. Memory does not grow with the source. Raises `Invalid` for a source that cannot be taken."""
+        day, expires. Memory does not grow with the source. Raises `Invalid` for a source that cannot be taken, `SessionEnded`."""
         with self.upload() as upload:
             (content,) = upload.add([source])
             if isinstance(content, Refused):
@@ -63,6 +63,8 @@ class FileService:
                             staged.open(session_id, actor.user_id)
                         else:
                             session_id = session
+                            if not staged.hold(session, actor.user_id):
+                                raise SessionEnded(f"upload session {session} does not exist (any more): store the file in a new one")
                         staged.put(session_id, name, file_id)
                     reach("file.staged")
                     break

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,7 +17,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.core.types import FileId, file_path
 from dsplatform.core.values import UploadOvertaken
 from dsplatform.core.verification import Problem
-from dsplatform.files.model import FileDamaged, FileMissing
+from dsplatform.files.model import FileDamaged, FileMissing, SessionEnded
 from dsplatform.files.reading import CHUNK_BYTES
 from dsplatform.files.stores import LocalStorage
 from dsplatform.files.upload import SMALL_BYTES, StagedUpload
@@ -81,6 +82,21 @@ def test_files_of_one_session_stand_under_their_names(platform: Platform) -> Non
     assert len(make.column(platform.db, "SELECT id FROM upload_sessions")) == 1
     platform.files.delete_reference(second)
     assert make.column(platform.db, "SELECT id FROM upload_sessions") == []
+
+
+@pytest.mark.parametrize("case", ["expired", "of another user", "unknown"])
+def test_a_session_that_is_over_or_not_ones_own_takes_no_file(case: str, platform: Platform) -> None:
+    """It would be answered well, and go with the next collection or with the other's will."""
+    system = platform.actor()
+    session = uuid4() if case == "unknown" else platform.files.store_file(system, BytesIO(b"1"), name="a").session_id
+    if case == "expired":
+        make.overdue(platform.db)
+    elif case == "of another user":
+        system = platform.permissions.create_user("ann")
+    with pytest.raises(SessionEnded, match="store the file in a new one"):
+        platform.files.store_file(system, BytesIO(b"2"), name="b", session=session)
+    assert len(make.column(platform.db, "SELECT path FROM staged_files")) == (case != "unknown")
+    make.assert_sound(platform)
 
 
 def test_a_name_that_a_session_has_is_refused_and_nothing_stays(platform: Platform) -> None:
