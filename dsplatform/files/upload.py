@@ -50,10 +50,17 @@ class _Held:
     """The row that the store has."""
     bad_key: str | None = None
     """The object of that row, where it must be healed."""
+    handed_over: Transaction | None = None
+    """Which transaction gave our copy to a file or to the collector."""
 
     @property
     def is_new(self) -> bool:
         return self.file_id is None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the key is not ours to give any more: what it names may be deleted at any time."""
+        return self.handed_over is not None and self.handed_over.committed
 
 
 class StagedUpload:
@@ -110,10 +117,7 @@ class StagedUpload:
                 held = _Held(result, source)
                 self._held[result.content_hash] = held
                 fresh.append(held)
-        if surely_new:
-            self._keep(fresh)
-        else:
-            self._settle(fresh)
+        (self._keep if surely_new else self._settle)(fresh)
         new = {held.taken.content_hash for held in fresh if held.is_new}
         answers: list[Content | Refused] = []
         for result in results:
@@ -160,6 +164,8 @@ class StagedUpload:
             held.bad_key = None if size == held.taken.size and state == "ok" else key
             if key == held.key:  # our own row: its commit arrived though its answer did not
                 held.key = held.bad_key = None
+        if any(held.is_new and held.is_spent for held in contents):
+            raise Unavailable("a content of this upload was recorded and deleted again before all was: upload it again")
         self._keep([held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)])
         for held in contents:
             if held.key is None and isinstance(held.source, (str, Path)):  # can be read again
@@ -287,11 +293,15 @@ class StagedUpload:
         wanted = [self._held[content_hash] for content_hash in dict.fromkeys((*hashes, *damaged)) if content_hash not in adopted]
         ids: dict[ContentHash, FileId] = {}
         new = [held for held in wanted if held.is_new]
+        if any(held.is_spent for held in new):
+            raise UploadOvertaken("an earlier transaction recorded some of these contents")
         ending = self._keep_intent(tx, wanted, ends=bool(new)) if self._intent_alive else None
         if new:
             ids.update(Files(tx).insert([_row(held) for held in new], self._storage.kind, ending=ending))
             if not ids:
                 raise _expired()
+            for held in new:
+                held.handed_over = tx
         ids.update(self._pin(tx, [held for held in wanted if not held.is_new]))
         ids.update(self._pin_adopted(tx, adopted))
         reach("upload.recorded")
@@ -324,6 +334,7 @@ class StagedUpload:
             row = rows.get(held.file_id or FileId(0))
             if row is None or row["state"] != "ok":
                 raise UploadOvertaken("a content that was stored is gone or damaged by now")
+            held.handed_over = tx if held.key else held.handed_over
         spare = [held.key for held in known if held.key and not held.bad_key]
         if spare:
             files.bury(spare, "duplicate", "1 hour")

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import ContentHash
 from dsplatform.core.values import Content, UploadOvertaken
 from dsplatform.files.model import UploadExpired
@@ -104,4 +105,49 @@ def test_a_lost_answer_is_told_from_an_expiry_by_the_files_that_are_there(platfo
         upload.reconcile()
         _attempt(platform, upload, [first, second], undone=False)
     assert len(make.column(platform.db, "SELECT 1 FROM files")) == 2
+    make.assert_sound(platform)
+
+
+def _recorded_after_its_copy_was_given_up(platform: Platform) -> None:
+    """Two datasets get the same content in one upload. For the first, somebody else's copy serves, and ours goes to the collector; before
+    the second, the content is collected."""
+    with platform.files.upload() as upload:
+        shared, other = _added(upload, b"shared"), _added(upload, b"other")
+        theirs = make.stored(platform, b"shared")
+        with pytest.raises(UploadOvertaken):
+            _attempt(platform, upload, [shared], undone=False)
+        upload.reconcile()
+        _attempt(platform, upload, [shared], undone=False)
+        assert len(make.buried(platform)) == 1
+        platform.files.delete_reference(theirs)
+        with platform.db.transaction() as tx:
+            tx.execute("UPDATE gc_queue SET review_after = now()")
+        platform.gc.collect()
+        with pytest.raises(UploadOvertaken):
+            _attempt(platform, upload, [shared, other], undone=False)
+        upload.reconcile()
+        _attempt(platform, upload, [shared, other], undone=False)
+
+
+def test_a_copy_that_was_given_to_the_collector_is_never_named(platform: Platform) -> None:
+    with pytest.raises(Unavailable, match="upload it again"):
+        _recorded_after_its_copy_was_given_up(platform)
+    make.drained(platform)
+    assert make.objects(platform) == set()
+    make.assert_sound(platform)
+
+
+def test_a_content_that_was_recorded_and_collected_is_not_recorded_again_from_the_same_copy(platform: Platform) -> None:
+    with platform.files.upload() as upload:
+        shared, other = _added(upload, b"shared"), _added(upload, b"other")
+        _attempt(platform, upload, [shared], undone=False)
+        with platform.db.transaction() as tx:  # as if its version had been deleted long ago
+            tx.execute("INSERT INTO gc_queue (file_id, review_after) SELECT id, now() - interval '1 second' FROM files")
+        assert platform.gc.collect().unreferenced.count == 1
+        with pytest.raises(UploadOvertaken):
+            _attempt(platform, upload, [shared, other], undone=False)
+        with pytest.raises(Unavailable, match="upload it again"):
+            upload.reconcile()
+    make.drained(platform)
+    assert make.objects(platform) == set()
     make.assert_sound(platform)

@@ -93,13 +93,13 @@ def _contents(generator: random.Random) -> dict[FilePath, bytes]:
     """Some that are new, of which few are too large to be held in memory, and some that come and go."""
     chosen = [generator.randbytes(300_000 if generator.random() < 0.05 else generator.randrange(1, 2_000))]
     chosen += [common(generator.randrange(COMMON)) for _ in range(generator.randrange(3))]
-    chosen += [fleeting(generator) for _ in range(generator.randrange(3))]
+    chosen += [fleeting(generator)] if generator.random() < 0.1 else []
     return {FilePath(f"part-{generator.randrange(30)}"): data for data in chosen}
 
 
 def fleeting(generator: random.Random) -> bytes:
-    """A content that is given up again and again, so that those who store it meet the collector and each other."""
-    return b"fleeting %d" % generator.randrange(6)
+    """A content that all store and give up in these two seconds, so that they meet each other and the collector."""
+    return b"fleeting %d %d" % (time.time() // 2, generator.randrange(3))
 
 
 def _some_name(platform: Platform, name: str, generator: random.Random) -> list[str]:
