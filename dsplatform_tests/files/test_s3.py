@@ -188,7 +188,7 @@ def test_every_write_asks_for_a_new_key_and_names_its_checksum(storage: S3Storag
     storage.put(new_key(), SMALL)
     place(storage, new_key(), SMALL)
     puts_seen = [request for request in s3_proxy.seen if is_put(request)]
-    assert len(puts_seen) == 2
+    assert len({request.path for request in puts_seen}) == 2  # one may have been repeated
     assert {request.headers["If-None-Match"] for request in puts_seen} == {"*"}
     assert {request.headers["x-amz-checksum-sha256"] for request in puts_seen} == {calls.checksum(SMALL)}
 
@@ -196,10 +196,10 @@ def test_every_write_asks_for_a_new_key_and_names_its_checksum(storage: S3Storag
 def test_parts_name_their_checksums_and_the_whole_asks_for_a_new_key(storage: S3Storage, s3_proxy: s3.Proxy) -> None:
     place(storage, new_key(), bytes(11 * MIB))
     parts = [request for request in s3_proxy.seen if is_put(request)]
-    assert len(parts) == 3
+    assert len({request.path for request in parts}) == 3  # one may have been repeated
     assert all(request.headers["x-amz-checksum-sha256"] == calls.checksum(request.body) for request in parts)
-    (completion,) = [request for request in s3_proxy.seen if is_completion(request)]
-    assert completion.headers["If-None-Match"] == "*"
+    completions = [request for request in s3_proxy.seen if is_completion(request)]
+    assert {request.headers["If-None-Match"] for request in completions} == {"*"}
 
 
 def test_a_key_of_ours_that_is_there_is_ours_when_the_bytes_are(storage: S3Storage, direct: S3Storage, s3_proxy: s3.Proxy) -> None:
