@@ -122,13 +122,14 @@ class Bucket:
         self._region = region
         signed = self.client.generate_presigned_url("get_object", Params={"Bucket": address.bucket, "Key": "x"})
         self._url = signed.partition("?")[0].removesuffix("x") + quote(address.prefix, safe="/~")
-        timeouts: Any = (CONNECT_SECONDS, READ_SECONDS)  # the stubs know of one number only
+        timeouts: Any = (CONNECT_SECONDS, READ_SECONDS)  # the stubs know of one number only, and of texts below
+        without_delay: Any = [(IPPROTO_TCP, TCP_NODELAY, 1)]  # or each body waits 40 ms for the receipt of its head
         self._http = URLLib3Session(
             verify=sdk.get_config_variable("ca_bundle") or True,
             proxies=get_environ_proxies(self._url),
             max_pool_connections=CONNECTIONS,
             timeout=timeouts,
-            socket_options=[(IPPROTO_TCP, TCP_NODELAY, 1)],  # or each body waits 40 ms for the receipt of its head
+            socket_options=without_delay,
         )
 
     # --- calling ---------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,3 +179,30 @@ def _kind(mode: int) -> str:
         if test(mode):
             return name
     return "something else"
+
+
+def windows(sources: Sequence[Source], *, small: int, held: int) -> Iterator[tuple[Sequence[Source], Sequence[int]]]:
+    """Runs of sources, in the given order, whose files up to `small` bytes have `held` bytes together at most; each with the places of
+    its large ones."""
+    start = total = 0
+    large: list[int] = []
+    for at, source in enumerate(sources):
+        size = min(_size(source), small + 1)
+        if at > start and total + size > held:
+            yield sources[start:at], large
+            start, total, large = at, 0, []
+        total += size
+        if size > small:
+            large.append(at - start)
+    if start < len(sources):
+        yield sources[start:], large
+
+
+def _size(source: Source) -> int:
+    """A reader's is not known, and taken for large; what is wrong with a path is said when it is taken."""
+    if not isinstance(source, (str, Path)):
+        return sys.maxsize
+    try:
+        return os.stat(source, follow_symlinks=False).st_size
+    except OSError:
+        return 0

@@ -5,7 +5,6 @@ durable; only then does a row name them. A crash anywhere leaves an intent whose
 has already is not written again, but its object is looked at, so that a lost or damaged one is healed by the bytes at hand.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from dsplatform.core.failpoints import reach
 from dsplatform.core.types import ContentHash, FileId
 from dsplatform.core.values import Content, Refused, Source, UploadOvertaken
 from dsplatform.files.model import COMPRESSIONS, MIME_TYPES, UploadExpired, storage_key
-from dsplatform.files.reading import SourceRefused, Taken, take
+from dsplatform.files.reading import SourceRefused, Taken, take, windows
 from dsplatform.files.repository import Files, Intents, NewFile
 from dsplatform.files.stores import StorageBackend
 
@@ -105,7 +104,7 @@ class StagedUpload:
         `surely_new` spares the question whether the store has them; where it has, recording is overtaken and `reconcile` asks.
         """
         answers: list[Content | Refused] = []
-        for window, large in _windows(sources):
+        for window, large in windows(sources, small=SMALL_BYTES, held=WINDOW_BYTES):
             answers += self._add_window(window, large, surely_new=surely_new)
         return answers
 
@@ -371,29 +370,3 @@ def _row(held: _Held) -> NewFile:
     taken, kind = held.taken, held.taken.file_type
     mime_type = MIME_TYPES.get(kind, "application/octet-stream")
     return NewFile(taken.content_hash, taken.size, held.key, kind, mime_type, kind if kind in COMPRESSIONS else None)
-
-
-def _held_bytes(source: Source) -> int:
-    """How much memory a source takes while its window is held; more than `SMALL_BYTES` stands for one that is spooled."""
-    if not isinstance(source, (str, Path)):
-        return SMALL_BYTES + 1
-    try:
-        return min(os.stat(source, follow_symlinks=False).st_size, SMALL_BYTES + 1)
-    except OSError:
-        return 0  # taking it will say what is wrong
-
-
-def _windows(sources: Sequence[Source]) -> Iterator[tuple[Sequence[Source], Sequence[int]]]:
-    """Runs of sources whose small files fit into memory together, in the given order, each with the places of its large ones."""
-    start = held = 0
-    large: list[int] = []
-    for at, source in enumerate(sources):
-        size = _held_bytes(source)
-        if at > start and held + size > WINDOW_BYTES:
-            yield sources[start:at], large
-            start, held, large = at, 0, []
-        held += size
-        if size > SMALL_BYTES:
-            large.append(at - start)
-    if start < len(sources):
-        yield sources[start:], large

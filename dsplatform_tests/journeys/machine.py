@@ -179,7 +179,7 @@ class Journey(RuleBasedStateMachine):
         self,
         data: st.DataObject,
         branch: str,
-        tree: dict[str, bytes],
+        tree: dict[str, str],
         own: bool,
         remove: list[str],
         replace: bool,
@@ -336,7 +336,8 @@ class Journey(RuleBasedStateMachine):
             return
         done = dataset.ancestors(dataset.branches[into]) if into in dataset.branches else set()
         open_ = sorted((name, number) for name, number in dataset.names.items() if number not in done)
-        ref, theirs = data.draw(st.sampled_from(open_)) if open_ and data.draw(usually) else self._ref(data, dataset)
+        not_yet = open_ and bool(data.draw(usually))
+        ref, theirs = data.draw(st.sampled_from(open_)) if not_yet else self._ref(data, dataset)
         choices: dict[str, str] = {}
         if choosing and into in dataset.branches and not dataset.versions[theirs].purged:
             fought = sorted(model.contested(dataset, dataset.branches[into], theirs).names)
@@ -355,7 +356,7 @@ class Journey(RuleBasedStateMachine):
         chosen = {name: Choice(choice) for name, choice in choices.items()}
         real = partial(self.platform.branches.merge, self.actor, dataset.ref, ref, into=into, choices=chosen)
         before = self.happened["refused: MergeConflict"]
-        agreed = self._agree(expect, lambda: real(strategy=strategy and Choice(strategy)))
+        agreed = self._agree(expect, lambda: real(strategy=Choice(strategy) if strategy else None))
         if agreed is None:
             if self.happened["refused: MergeConflict"] > before:
                 assert self._conflict == model.contested(dataset, dataset.branches[into], theirs).names - set(choices)
