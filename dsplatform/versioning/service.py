@@ -191,16 +191,23 @@ class VersionService:
         drafts: dict[int, Draft] = {}
         outcomes: dict[int, Committed | DsplatformError] = {}
         for index, change in enumerate(changes):
+            if self._turns.raced(change.dataset.id):
+                continue  # a draft would likely be void
             try:
                 with self._db.autocommit() as tx:
                     drafts[index] = self._draft(tx, change)
             except DsplatformError as err:
                 outcomes[index] = err
-        overlays = self._hold(upload, list(drafts.values()))
+        overlays = dict(zip(drafts, self._hold(upload, list(drafts.values())), strict=True))
         upload.seal()
-        for (index, draft), overlay in zip(drafts.items(), overlays, strict=True):
+        for index, change in enumerate(changes):
+            if index in outcomes:
+                continue
             try:
-                outcomes[index] = self._commit_draft(upload, draft, overlay, _at(index, within))
+                if index in drafts:
+                    outcomes[index] = self._commit_draft(upload, drafts[index], overlays[index], _at(index, within))
+                else:
+                    outcomes[index] = self._rebase(upload, change, _at(index, within))
                 reach("version.committed")
             except DsplatformError as err:
                 outcomes[index] = err
@@ -262,6 +269,7 @@ class VersionService:
                     within(tx, committed)
                 return committed
             except HeadMoved:
+                self._turns.lost(draft.change.dataset.id)
                 return self._rebase(upload, draft.change, within)
             except UploadOvertaken:
                 upload.reconcile()
@@ -283,7 +291,7 @@ class VersionService:
                     draft = self._draft(tx, change)
                     (overlay,) = self._hold(upload, [draft])
                     upload.seal()
-                    committed = self._commit(tx, upload, draft, overlay)
+                    committed = self._write(tx, upload, draft, overlay)
                     within(tx, committed)
                 return committed
             except UploadOvertaken:
@@ -293,17 +301,23 @@ class VersionService:
         raise _too_many(change)
 
     def _commit(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
-        change, diff = draft.change, draft.difference
+        """Commits a draft that was worked out without the dataset's lock. Raises `HeadMoved` when it is void by now."""
+        change = draft.change
         self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
         # The dataset's lock comes before the files' rows in every commit, so that two commits cannot deadlock over them; it also
         # makes numbers follow each other without gaps.
         self._datasets.lock(tx, change.dataset.id)
-        versions, pointers = Versions(tx), Pointers(tx)
-        if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
-            return self._answer(draft, earlier, versions.number(earlier), created=False)
         # A branch that exists is compared when it moves; where a new one begins is compared here.
         if (draft.forks or draft.seen is None) and self._head(tx, change) != (draft.seen, draft.forks):
             raise _moved(change)
+        return self._write(tx, upload, draft, overlay)
+
+    def _write(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
+        """Writes the version and moves the branch. The dataset is locked."""
+        change, diff = draft.change, draft.difference
+        versions, pointers = Versions(tx), Pointers(tx)
+        if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
+            return self._answer(draft, earlier, versions.number(earlier), created=False)
         seen, forks = draft.seen, draft.forks
         if overlay is None:
             if seen is None:

@@ -60,3 +60,16 @@ def test_a_turn_ends_with_its_block_also_when_that_fails() -> None:
         raise ValueError("mine")
     assert not turns.taken([A])
     assert turns._turns == {}
+
+
+def test_a_lost_race_is_remembered_for_a_moment_and_then_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    turns = Turns()
+    turns.lost(A)
+    assert turns.raced(A)
+    assert not turns.raced(B)
+    now += 1.5
+    assert not turns.raced(A)
+    turns.lost(B)
+    assert turns._raced.keys() == {B}
