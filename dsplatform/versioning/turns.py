@@ -5,7 +5,6 @@ work out a draft that is void when they commit it; writers of other processes me
 """
 
 import time
-
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
