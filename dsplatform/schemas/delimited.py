@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from dsplatform.schemas.columns import TextColumn, kind_of
-from dsplatform.schemas.model import Column, FileCapture, Json, Table
+from dsplatform.schemas.model import NO_HINTS, Column, FileCapture, Hints, Json, Table
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_BYTES = 128 << 10
@@ -63,7 +63,7 @@ class Dialect:
     """Share of the sampled rows that have `width` cells."""
 
 
-def read_delimited(path: Path, hint: str, compression: str, *, certain: bool) -> FileCapture:
+def read_delimited(path: Path, hint: str, compression: str, hints: Hints = NO_HINTS, *, certain: bool) -> FileCapture:
     """Reads the table. Where the text isn't `certain` to be one, raises `NotDelimited` for what does not look like columns."""
     with OPENERS[compression](path) as stream:
         sample = stream.read(SAMPLE_BYTES)

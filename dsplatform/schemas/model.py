@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 READER_VERSION = "1"
 """Part of the key under which captures are kept: raise it when the same bytes would be captured differently."""
 
+PROFILE_TOP, PROFILE_EXAMPLES, PROFILE_TEXT = 5, 3, 100
+
 COMPRESSED_ENDINGS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz"})
 
 
@@ -23,6 +25,21 @@ def hint_of(name: str) -> str:
     if len(parts) > 2 and parts[-1] in COMPRESSED_ENDINGS:
         return f"{parts[-2]}.{parts[-1]}"
     return parts[-1] if len(parts) > 1 else ""
+
+
+@dataclass(frozen=True)
+class Hints(ValueObject):
+    """What a person said about how a dataset's files are to be read. It decides where the bytes leave it open, never against them."""
+
+    date_order: str | None = None
+    """`dmy` or `mdy`: what 01/02/2024 is."""
+    encoding: str | None = None
+    """Of text files that are not UTF-8 and have no byte order mark."""
+    delimiter: str | None = None
+    """One character."""
+
+
+NO_HINTS = Hints()
 
 
 class Status(StrEnum):
@@ -37,28 +54,68 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Column(ValueObject):
-    """A column as the rows show it. `type` is a logical type: boolean, int64, uint64, decimal(p,s), float64, date, time, timestamp,
-    timestamp with zone, duration, string, binary, list<…>, struct<…>, map<…>, or null where no row has a value."""
+    """A column as the rows show it. `type` is a logical type as text (`logical.py`), `null` where no row has a value. `format` says how
+    the text of a date is to be read where it is not ISO 8601, such as `DD/MM/YYYY`."""
 
     name: str
     type: str
     nullable: bool = True
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class ColumnProfile(ValueObject):
+    """What the values of one column are like, over all rows. None stands for what the file does not tell without reading its rows."""
+
+    nulls: int | None = None
+    distinct: int | None = None
+    """Different values; an estimate (a few per cent off) unless `distinct_exact`."""
+    distinct_exact: bool = False
+    low: Json = None
+    """The smallest value in the order of the column's type: a JSON number for int64, uint64 and float64, else its text; strings by code
+    point, cut after `PROFILE_TEXT` characters."""
+    high: Json = None
+    mean: float | None = None
+    """Of numbers."""
+    lengths: tuple[int, int, float] | None = None
+    """(least, greatest, mean) number of characters of a string, bytes of a binary."""
+    top: tuple[tuple[str, int], ...] = ()
+    """The most frequent values as text with their counts, most frequent first, at most `PROFILE_TOP`; empty where every value stands once.
+    Counts are exact where `distinct_exact`, else no less than the truth's lower bound."""
+    examples: tuple[str, ...] = ()
+    """The first different values as text, at most `PROFILE_EXAMPLES`, cut after `PROFILE_TEXT` characters."""
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Self:
+        """The profile that `plain()` was called on."""
+        lengths = plain["lengths"]
+        return cls(
+            **{
+                **plain,
+                "lengths": None if lengths is None else tuple(lengths),
+                "top": tuple((value, count) for value, count in plain["top"]),
+                "examples": tuple(plain["examples"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
 class Table(ValueObject):
-    """Columns in their order. `name` is the sheet's in a workbook, else None; `details` says how the table lies in the file."""
+    """Columns in their order. `name` is the sheet's in a workbook, else None; `details` says how the table lies in the file; `profile`
+    has an entry per column, or none."""
 
     name: str | None
     columns: tuple[Column, ...]
     rows: int | None = None
     details: Mapping[str, Json] = field(default_factory=dict)
+    profile: tuple[ColumnProfile, ...] = ()
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
         """The table that `plain()` was called on."""
         columns = tuple(Column(**column) for column in plain["columns"])
-        return cls(plain["name"], columns, plain.get("rows"), plain["details"])
+        profile = tuple(ColumnProfile.read(item) for item in plain.get("profile", ()))
+        return cls(plain["name"], columns, plain.get("rows"), plain["details"], profile)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dsplatform.schemas.delimited import OPENERS, NotDelimited, read_delimited, unique_names
-from dsplatform.schemas.model import Column, FileCapture, Json, Table, hint_of
+from dsplatform.schemas.model import NO_HINTS, Column, FileCapture, Hints, Json, Table, hint_of
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 TABLE_ENDINGS = frozenset({"csv", "tsv", "tab", "psv", "txt", "dat"})
@@ -26,18 +26,18 @@ MAGIC = {
 }
 
 
-def extract(path: Path, file_type: str, name: str) -> FileCapture:
+def extract(path: Path, file_type: str, name: str, hints: Hints = NO_HINTS) -> FileCapture:
     """What the file holds. Never raises for what the bytes are; may end the process or never end, so call it through the sandbox."""
     hint = hint_of(name)
     try:
-        return _extract(path, file_type, hint)
+        return _extract(path, file_type, hint, hints)
     except MemoryError:
         return FileCapture.unreadable("reading needs more memory than a reader may use")
     except Exception as err:  # noqa: BLE001 - parsers of foreign bytes raise anything; the reason is kept for a person
         return FileCapture.unreadable(_sentence(err, path), hint or None)
 
 
-def _extract(path: Path, file_type: str, hint: str) -> FileCapture:
+def _extract(path: Path, file_type: str, hint: str, hints: Hints) -> FileCapture:
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
@@ -65,7 +65,7 @@ def _extract(path: Path, file_type: str, hint: str) -> FileCapture:
     if not certain and _is_binary(head):
         return FileCapture.opaque(file_type if compression == "none" else compression)
     try:
-        return read_delimited(path, ending, compression, certain=certain)
+        return read_delimited(path, ending, compression, hints, certain=certain)
     except NotDelimited:
         return FileCapture.opaque("text")
 

@@ -28,7 +28,7 @@ from queue import LifoQueue
 import psutil
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.schemas.model import FileCapture
+from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Request(ValueObject):
     path: Path
     file_type: str
     name: str
+    hints: Hints = NO_HINTS
 
     def seconds(self) -> float:
         """How long reading may take: a minute, and one more for each 512 MiB."""
@@ -114,7 +115,7 @@ class _Child:
         """The captures as they come. Raises `ChildDied` at the file that ends the child, and ends early if it had just retired."""
         limits = [request.seconds() for request in requests]
         process = self._running()
-        question = [[str(request.path), request.file_type, request.name] for request in requests]
+        question = [[str(request.path), request.file_type, request.name, request.hints.plain()] for request in requests]
         try:
             try:
                 assert process.stdin
@@ -195,8 +196,8 @@ def serve() -> None:
         question = sys.stdin.readline()
         if not question:
             break
-        for path, file_type, name in json.loads(question):
-            capture = extract(Path(path), file_type, name)
+        for path, file_type, name, hints in json.loads(question):
+            capture = extract(Path(path), file_type, name, Hints(**hints))
             answers.write(json.dumps(capture.plain()) + "\n")
             answers.flush()
             used = this.memory_info()
