@@ -122,10 +122,13 @@ def tiny(scratch: Path, rounds: int) -> str:
     with fresh_platform(scratch) as platform:
         actor = platform.actor()
         dataset = platform.datasets.create_dataset(actor, "tiny")
-        for number in range(100 * rounds):
-            body = io.BytesIO(b"id,value\n1,%d\n" % number)
-            limits.append(two_durable_files(loose, number) * 1000)
-            times.append(_seconds(lambda: platform.versions.create_version(actor, dataset, {"a.csv": body})) * 1000)  # noqa: B023
+        for start in range(0, 100 * rounds, 50):  # in turns, not one by one: what the one leaves to the disk is not the other's to wait for
+            numbers = range(start, start + 50)
+            limits += [two_durable_files(loose, number) * 1000 for number in numbers]
+            sync()
+            for number in numbers:
+                body = io.BytesIO(b"id,value\n1,%d\n" % number)
+                times.append(_seconds(lambda: platform.versions.create_version(actor, dataset, {"a.csv": body})) * 1000)  # noqa: B023
     ordered = sorted(times)
     return table(
         "A tiny version through the service",
