@@ -27,7 +27,9 @@ dataset_schema_versions = Table(
     Column("reader_version", Text),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("captured_at", DateTime(timezone=True)),
+    Column("verdict", Text),
     CheckConstraint("state IN ('pending', 'captured')", name="state"),
+    CheckConstraint("verdict IN ('identical', 'compatible', 'breaking')", name="verdict"),
     CheckConstraint("(state = 'captured') = (schema_json IS NOT NULL)", name="captured"),
     Index("ix_dataset_schema_versions_pending", "version_id", postgresql_where=text("state = 'pending'")),
 )
@@ -40,6 +42,46 @@ file_schemas = Table(
     Column("reader_version", Text, primary_key=True),
     Column("capture", JSONB, nullable=False),
     Column("captured_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+schema_contracts = Table(
+    "schema_contracts",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("branch", Text, primary_key=True),
+    Column("policy", Text, nullable=False),
+    Column("on_breach", Text, nullable=False, server_default="quarantine"),
+    Column("contract", JSONB, nullable=False),
+    Column("revision", Integer, nullable=False, server_default="1"),
+    Column("updated_by", ForeignKey("users.id"), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("policy IN ('off', 'warn', 'enforce')", name="policy"),
+    CheckConstraint("on_breach IN ('quarantine', 'reject')", name="on_breach"),
+)
+
+reading_hints = Table(
+    "reading_hints",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("hints", JSONB, nullable=False),
+)
+
+quarantined_versions = Table(
+    "quarantined_versions",
+    metadata,
+    Column("version_id", BigInteger, ForeignKey("dataset_versions.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False),
+    Column("branch", Text, nullable=False),
+    Column("target_branch", Text, nullable=False),
+    Column("report", JSONB, nullable=False),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("arrived_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("decided_by", ForeignKey("users.id")),
+    Column("decided_at", DateTime(timezone=True)),
+    Column("decision", Text),
+    CheckConstraint("state IN ('open', 'accepted', 'dismissed')", name="state"),
+    CheckConstraint("(state = 'open') = (decided_at IS NULL)", name="decided"),
+    Index(None, "dataset_id", "state"),
 )
 
 
