@@ -10,8 +10,10 @@ depends_on = None
 STATEMENTS = (
     # Null: unknown, because the version has no parent or that was not captured.
     "ALTER TABLE dataset_schema_versions ADD COLUMN verdict text",
-    "ALTER TABLE dataset_schema_versions ADD CONSTRAINT ck_dataset_schema_versions_verdict "
-    "CHECK (verdict IN ('identical', 'compatible', 'breaking'))",
+    """
+ALTER TABLE dataset_schema_versions
+    ADD CONSTRAINT ck_dataset_schema_versions_verdict CHECK (verdict IN ('identical', 'compatible', 'breaking'))
+    """,
     # The branch '' means every branch without a row of its own.
     """
 CREATE TABLE schema_contracts (
