@@ -1,0 +1,176 @@
+"""How many different values a column has, and which are frequent, in bounded memory. Values are texts, each with a count per batch.
+
+Exact up to a limit of different values. Beyond it, the number is estimated from the k smallest hashes (Bar-Yossef et al., "Counting
+distinct elements in a data stream", RANDOM 2002; standard error 1/sqrt(k - 2)), and the frequent ones come from a summary of k counters
+(Misra and Gries, "Finding repeated elements", 1982), merged batch by batch (Agarwal et al., "Mergeable summaries", PODS 2012): no count
+is too large, and none is too small by more than rows / (k + 1).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsplatform.schemas.model import PROFILE_EXAMPLES, PROFILE_TEXT, PROFILE_TOP
+
+LIMIT = 10_000
+HASHES, COUNTERS = 4096, 1000
+LONG = 200
+"""Characters. A longer text is kept as its beginning and a digest, so that a column of long texts takes no more memory."""
+_STEPS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+class Frequencies:
+    """Takes the values of a column, batch by batch, in their order."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._exact: dict[str, int] | None = {}
+        self._smallest = pa.array([], pa.uint64())
+        self._counters: dict[str, int] = {}
+        self._missing = 0  # no counter is too small by more
+        self._examples: list[str] = []
+
+    def add(self, texts: pa.Array, counts: pa.Array) -> None:
+        """Different texts, none of them null, and how often each stands in the next rows."""
+        if not len(texts):
+            return
+        if len(self._examples) < PROFILE_EXAMPLES:
+            self._show(text.as_py() for text in texts[: 2 * PROFILE_EXAMPLES])
+        if pc.max(pc.binary_length(texts)).as_py() > LONG:
+            texts = pa.array(map(_key, texts.to_pylist()), pa.string())
+        if self._exact is not None:
+            if len(texts) <= self._limit:
+                self._merge(self._exact, zip(texts.to_pylist(), counts.to_pylist(), strict=True))
+                if len(self._exact) > self._limit:
+                    self._estimate_from_now_on()
+                return
+            self._estimate_from_now_on()
+        self._hash(texts)
+        self._summarise(texts, counts)
+
+    def add_counts(self, counts: Mapping[str, int]) -> None:
+        """The same for few values."""
+        if len(self._examples) < PROFILE_EXAMPLES:
+            self._show(iter(counts))
+        if self._exact is None:
+            self.add(pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64()))
+            return
+        if any(len(text) > LONG for text in counts):
+            counts = {_key(text): count for text, count in counts.items()}
+        if self._exact:
+            self._merge(self._exact, iter(counts.items()))
+        else:
+            self._exact = dict(counts)
+        if len(self._exact) > self._limit:
+            self._estimate_from_now_on()
+
+    @property
+    def exact(self) -> bool:
+        """Whether `distinct` is no estimate."""
+        return self._exact is not None
+
+    @property
+    def distinct(self) -> int:
+        """Different values."""
+        if self._exact is not None:
+            return len(self._exact)
+        if len(self._smallest) < HASHES:
+            return len(self._smallest)
+        largest: int = self._smallest[-1].as_py()
+        return round((HASHES - 1) * 2**64 / largest)
+
+    @property
+    def top(self) -> tuple[tuple[str, int], ...]:
+        """The most frequent values, of two with one count the one that was met first; empty where every value stands once. Where counts
+        may be too small, only values that stand more often than the count may lack."""
+        counts = self._exact if self._exact is not None else self._counters
+        found = sorted(counts.items(), key=lambda item: item[1], reverse=True)[:PROFILE_TOP]
+        if not found or found[0][1] == 1:
+            return ()
+        return tuple((text[:PROFILE_TEXT], count) for text, count in found if count > self._missing)
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The first different values."""
+        return tuple(text[:PROFILE_TEXT] for text in self._examples)
+
+    def _show(self, texts: Iterator[str]) -> None:
+        for text in texts:
+            if len(self._examples) == PROFILE_EXAMPLES:
+                return
+            if _key(text) not in self._examples:
+                self._examples.append(_key(text))
+
+    def _merge(self, into: dict[str, int], counts: Iterable[tuple[str, int]]) -> None:
+        known = into.get
+        for text, count in counts:
+            into[text] = known(text, 0) + count
+
+    def _estimate_from_now_on(self) -> None:
+        assert self._exact is not None
+        self._hash(pa.array(self._exact.keys(), pa.string()))
+        self._counters, self._exact = self._exact, None
+        self._reduce()
+
+    def _hash(self, texts: pa.Array) -> None:
+        if not len(texts):
+            return
+        hashes = hashes_of(texts)
+        if len(self._smallest) == HASHES:
+            hashes = hashes.filter(pc.less(hashes, self._smallest[-1]))
+        if len(hashes):
+            both = pc.unique(pa.concat_arrays([self._smallest, hashes]))
+            self._smallest = both.take(pc.array_sort_indices(both)[:HASHES])
+
+    def _summarise(self, texts: pa.Array, counts: pa.Array) -> None:
+        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two summaries become one."""
+        if len(texts) > COUNTERS:
+            place = len(counts) - COUNTERS - 1
+            floor = counts[pc.partition_nth_indices(counts, pivot=place)[place].as_py()]
+            above = pc.greater(counts, floor)
+            texts, counts = texts.filter(above), pc.subtract(counts.filter(above), floor)
+            self._missing += floor.as_py()
+        self._merge(self._counters, zip(texts.to_pylist(), counts.to_pylist(), strict=True))
+        if len(self._counters) > 2 * COUNTERS:
+            self._reduce()
+
+    def _reduce(self) -> None:
+        if len(self._counters) > COUNTERS:
+            floor = sorted(self._counters.values(), reverse=True)[COUNTERS]
+            self._counters = {text: count - floor for text, count in self._counters.items() if count > floor}
+            self._missing += floor
+
+
+def _key(text: str) -> str:
+    if len(text) <= LONG:
+        return text
+    return f"{text[:PROFILE_TEXT]}\0{blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+
+
+def hashes_of(texts: pa.Array) -> pa.Array:
+    """A 64-bit hash of each text, the same wherever and whenever it is computed. The words of the text are mixed as splitmix64 does."""
+    length = pc.cast(pc.binary_length(texts), pa.uint64())
+    if pc.max(length).as_py() > 64:  # one long text must not make all wide
+        short = pc.less_equal(length, pa.scalar(64, pa.uint64()))
+        parts = [texts.filter(short), texts.filter(pc.invert(short))]
+        if all(map(len, parts)):
+            return pa.concat_arrays([hashes_of(part) for part in parts])
+    words = max(1, -(-pc.max(length).as_py() // 8))
+    padded = pc.ascii_rpad(texts, 8 * words, "\0")
+    data = pa.Array.from_buffers(pa.uint64(), len(texts) * words, [None, padded.buffers()[-1]], offset=padded.offset * words)
+    rows = pa.FixedSizeListArray.from_arrays(data, words)
+    total = pc.multiply(length, pa.scalar(_STEPS[0], pa.uint64()))
+    for word in range(words):
+        odd = (_STEPS[0] * (2 * word + 3)) % 2**64 | 1
+        total = pc.add(total, _mixed(pc.multiply(pc.list_element(rows, word), pa.scalar(odd, pa.uint64()))))
+    return _mixed(total)
+
+
+def _mixed(value: pa.Array) -> pa.Array:
+    """A bijection of 64 bits that leaves no pattern. Zero, the padding, stays zero."""
+    for shift, step in ((30, _STEPS[1]), (27, _STEPS[2])):
+        value = pc.bit_wise_xor(value, pc.shift_right(value, pa.scalar(shift, pa.uint64())))
+        value = pc.multiply(value, pa.scalar(step, pa.uint64()))
+    return pc.bit_wise_xor(value, pc.shift_right(value, pa.scalar(31, pa.uint64())))
