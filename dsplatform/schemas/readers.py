@@ -1,22 +1,28 @@
 """One file to one capture. The bytes decide what a file is; its name and a type that was sniffed before are hints."""
 
+import json
 import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from dsplatform.schemas.delimited import OPENERS, NotDelimited, read_delimited, unique_names
-from dsplatform.schemas.model import NO_HINTS, Column, FileCapture, Hints, Json, Table, hint_of
+from dsplatform.schemas.delimited import OPENERS, NotDelimited, read_delimited
+from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, hint_of
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 TABLE_ENDINGS = frozenset({"csv", "tsv", "tab", "psv", "txt", "dat"})
 JSON_ENDINGS = frozenset({"json", "jsonl", "ndjson", "geojson"})
 WORKBOOK_ENDINGS = frozenset({"xls", "xlsx", "xlsm", "xlsb", "ods"})
+HEAD_BYTES = 4096
 MAGIC = {
     b"PAR1": "parquet",
     b"PARE": "parquet",
     b"ARROW1": "arrow",
     b"FEA1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
     b"\xd0\xcf\x11\xe0": "xls",
@@ -24,6 +30,25 @@ MAGIC = {
     b"%PDF-": "pdf",
     b"SQLite format 3\x00": "sqlite",
 }
+
+
+class NoRows(Exception):
+    """A file, or a table of it, whose rows cannot be read; the text says why."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the first bytes and the name make of a file."""
+
+    name: str
+    """`parquet`, `arrow`, `zip`, `xls`, `json`, `jsonl`, `text`; or what is not read: `pdf`, `sqlite`, `opaque`, `empty`."""
+    compression: str = "none"
+    ending: str = ""
+    """Of the name, or of the name of an archive's only member, in lower case."""
+    array: bool = False
+    """Whether JSON begins as an array."""
+    certain: bool = False
+    """Whether the name says that the text is a table. A type that was sniffed does not: prose has commas, too."""
 
 
 def extract(path: Path, file_type: str, name: str, hints: Hints = NO_HINTS) -> FileCapture:
@@ -37,37 +62,103 @@ def extract(path: Path, file_type: str, name: str, hints: Hints = NO_HINTS) -> F
         return FileCapture.unreadable(_sentence(err, path), hint or None)
 
 
-def _extract(path: Path, file_type: str, hint: str, hints: Hints) -> FileCapture:
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if not head:
-        return FileCapture.unreadable("the file is empty")
-    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
-    match kind:
+def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None) -> Iterator[pa.RecordBatch]:
+    """The rows of one table of a file that `extract` reads, in their order, under the captured names. Raises `NoRows` for other files
+    and tables, and what the parsers of foreign bytes raise."""
+    hint = hint_of(name)
+    kind = _kind(path, file_type, hint)
+    if kind.name in {"zip", "xls"} and (book := _book(path, kind.name, hint)) is not None:
+        from dsplatform.schemas.workbooks import workbook_rows
+
+        return workbook_rows(path, book, table)
+    if table is not None:
+        raise NoRows(f"the file has one table without a name, and none named {table!r}")
+    match kind.name:
         case "parquet":
-            return _parquet(path)
+            from dsplatform.schemas.columnar import parquet_rows
+
+            return parquet_rows(path)
         case "arrow":
-            return _arrow(path)
+            from dsplatform.schemas.columnar import arrow_rows
+
+            return arrow_rows(path)
+        case "json" | "jsonl":
+            from dsplatform.schemas.json_files import json_rows
+            from dsplatform.schemas.json_records import JsonLayout
+
+            return json_rows(JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl"))
+        case "text":
+            from dsplatform.schemas.delimited import delimited_rows
+
+            return delimited_rows(path, kind.ending, kind.compression, hints, certain=kind.certain)
+    raise NoRows(f"the rows of files of the kind {kind.name} are not read")
+
+
+def _extract(path: Path, file_type: str, hint: str, hints: Hints) -> FileCapture:
+    kind = _kind(path, file_type, hint)
+    match kind.name:
+        case "empty":
+            return FileCapture.unreadable("the file is empty")
+        case "parquet":
+            from dsplatform.schemas.columnar import read_parquet
+
+            return read_parquet(path)
+        case "arrow":
+            from dsplatform.schemas.columnar import read_arrow
+
+            return read_arrow(path)
         case "zip" | "xls":
-            return _workbook(path, kind, hint)
-        case str():
-            return FileCapture.opaque(kind)
-    compression = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), "none")
+            return _workbook(path, kind.name, hint)
+        case "json" | "jsonl":
+            from dsplatform.schemas.json_files import read_json
+
+            return read_json(path, kind.compression, array=kind.array, lines=kind.name == "jsonl")
+        case "text":
+            try:
+                return read_delimited(path, kind.ending, kind.compression, hints, certain=kind.certain)
+            except NotDelimited:
+                return FileCapture.opaque("text")
+        case "opaque":
+            return FileCapture.opaque(file_type if kind.compression == "none" else kind.compression)
+    return FileCapture.opaque(kind.name)
+
+
+def _kind(path: Path, file_type: str, hint: str) -> _Kind:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        return _Kind("empty")
     ending = hint.partition(".")[0]
+    found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
+    compression = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), "none")
+    if found == "zip" and "zip" in OPENERS and hint not in WORKBOOK_ENDINGS and (member := _only_member(path)) is not None:
+        found, compression, ending = None, "zip", hint_of(member)
+    if found is not None:
+        return _Kind(found)
     if compression != "none":
         with OPENERS[compression](path) as stream:
-            head = stream.read(4096)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start in {b"{", b"["} and (file_type in {"json", "jsonl"} or ending in JSON_ENDINGS):
+            head = stream.read(HEAD_BYTES)
+    start = _start(head)
+    if ending in JSON_ENDINGS or (file_type in {"json", "jsonl"} and start in {"{", "["}):
         lines = ending in {"jsonl", "ndjson"} or (file_type == "jsonl" and ending != "json")
-        return _json(path, compression, array=start == b"[" and not lines, lines=lines)
-    certain = ending in TABLE_ENDINGS  # a type that was sniffed is not: prose has commas, too
-    if not certain and _is_binary(head):
-        return FileCapture.opaque(file_type if compression == "none" else compression)
-    try:
-        return read_delimited(path, ending, compression, hints, certain=certain)
-    except NotDelimited:
-        return FileCapture.opaque("text")
+        return _Kind("jsonl" if lines else "json", compression, ending, array=start == "[" and not lines)
+    certain = ending in TABLE_ENDINGS
+    return _Kind("opaque" if not certain and _is_binary(head) else "text", compression, ending, certain=certain)
+
+
+def _only_member(path: Path) -> str | None:
+    """The name of the one file in an archive that is no workbook."""
+    from dsplatform.schemas.workbooks import workbook_kind
+
+    with zipfile.ZipFile(path) as archive:
+        files = [item.filename for item in archive.infolist() if not item.is_dir()]
+    return files[0] if len(files) == 1 and workbook_kind(path) is None else None
+
+
+def _start(head: bytes) -> str:
+    """The first character of a text that is no blank, if it is JSON in one of its encodings."""
+    text = head.decode(json.detect_encoding(head), "ignore")
+    return text.removeprefix("\ufeff").lstrip()[:1]
 
 
 def _is_binary(head: bytes) -> bool:
@@ -83,86 +174,25 @@ def _sentence(err: Exception, path: Path) -> str:
     return line[:500].rstrip(". ")
 
 
-def _json(path: Path, compression: str, *, array: bool, lines: bool) -> FileCapture:
-    from dsplatform.schemas.json_files import read_json
-
-    if compression not in {"none", "gzip", "zstd"}:
-        return FileCapture.opaque(compression)
-    return read_json(path, compression, array=array, lines=lines)
-
-
 def _workbook(path: Path, container: str, hint: str) -> FileCapture:
     from fastexcel import FastExcelError
 
-    from dsplatform.schemas.workbooks import read_workbook, workbook_kind
+    from dsplatform.schemas.workbooks import read_workbook
 
-    kind = workbook_kind(path) if container == "zip" else "xls"
-    if kind is None and hint not in WORKBOOK_ENDINGS:
+    kind = _book(path, container, hint)
+    if kind is None:
         return FileCapture.opaque("zip")
     try:
-        return read_workbook(path, kind or hint)
+        return read_workbook(path, kind)
     except FastExcelError:
         if hint in WORKBOOK_ENDINGS or container == "zip":
             raise
         return FileCapture.opaque("ole")  # the container of old Office files of every sort
 
 
-def _parquet(path: Path) -> FileCapture:
-    import pyarrow.parquet as pq
+def _book(path: Path, container: str, hint: str) -> str | None:
+    """The kind of workbook; None for another archive."""
+    from dsplatform.schemas.workbooks import workbook_kind
 
-    with pq.ParquetFile(path) as file:
-        meta = file.metadata
-        first = meta.row_group(0) if meta.num_row_groups else None
-        codec = first.column(0).compression if first is not None and first.num_columns else "UNCOMPRESSED"
-        details: dict[str, Json] = {"compression": None if codec == "UNCOMPRESSED" else codec.lower()}
-        return FileCapture.ok("parquet", (Table(None, _columns(file.schema_arrow), meta.num_rows),), details)
-
-
-def _arrow(path: Path) -> FileCapture:
-    import pyarrow as pa
-    import pyarrow.ipc
-
-    with pa.memory_map(str(path)) as source:
-        if source.read(4) == b"FEA1":
-            return FileCapture.unreadable("Feather version 1 is outdated: write it again as version 2 or as Parquet", "feather")
-        with pyarrow.ipc.open_file(source) as reader:
-            return FileCapture.ok("arrow", (Table(None, _columns(reader.schema), reader.count_rows()),))
-
-
-def _columns(schema: pa.Schema) -> tuple[Column, ...]:
-    names, _ = unique_names(list(schema.names))
-    return tuple(Column(name, arrow_type(field.type), field.nullable) for name, field in zip(names, schema, strict=True))
-
-
-def arrow_type(type_: pa.DataType) -> str:
-    """The logical type of an Arrow type. Widths are left out, dictionaries and extensions looked through."""
-    import pyarrow.types as t
-
-    if t.is_decimal(type_):
-        return f"decimal({type_.precision},{type_.scale})"
-    if t.is_timestamp(type_):
-        return "timestamp with zone" if type_.tz else "timestamp"
-    if t.is_dictionary(type_) or t.is_run_end_encoded(type_):
-        return arrow_type(type_.value_type)
-    if isinstance(type_, pa.BaseExtensionType):
-        return arrow_type(type_.storage_type)
-    if t.is_map(type_):
-        return f"map<{arrow_type(type_.key_type)}, {arrow_type(type_.item_type)}>"
-    if t.is_struct(type_) or t.is_union(type_):
-        fields = ", ".join(f"{type_.field(index).name}: {arrow_type(type_.field(index).type)}" for index in range(type_.num_fields))
-        return f"{'struct' if t.is_struct(type_) else 'union'}<{fields}>"
-    if hasattr(type_, "value_type"):
-        return f"list<{arrow_type(type_.value_type)}>"
-    simple = (
-        (t.is_boolean, "boolean"),
-        (t.is_signed_integer, "int64"),
-        (t.is_unsigned_integer, "uint64"),
-        (t.is_floating, "float64"),
-        (t.is_date, "date"),
-        (t.is_time, "time"),
-        (t.is_duration, "duration"),
-        (t.is_interval, "duration"),
-        (t.is_null, "null"),
-    )
-    name = next((name for test, name in simple if test(type_)), None)
-    return name or ("binary" if "binary" in str(type_) else "string")
+    kind = workbook_kind(path) if container == "zip" else "xls"
+    return kind or (hint if hint in WORKBOOK_ENDINGS else None)

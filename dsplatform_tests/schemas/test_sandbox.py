@@ -144,31 +144,6 @@ def test_a_workbook_that_needs_all_memory_is_unreadable_and_the_next_file_is_rea
     assert "memory" in (captures[0].reason or "")
 
 
-def test_every_ugly_file_ends_read_or_refused_with_a_reason(readers: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not CORPUS.is_dir():
-        pytest.skip("the corpus of ugly files is not here")
-    monkeypatch.setattr(Request, "seconds", lambda _: 20.0)
-    paths = sorted(path for path in CORPUS.rglob("*") if path.is_file() and path.name != "README.md")
-    captures = dict(zip(paths, readers.extract([Request(path, "", path.name) for path in paths]), strict=True))
-    for path, capture in captures.items():
-        assert capture.status is Status.OK or capture.reason, path
-        if capture.status is Status.OK:
-            assert capture.rows is not None, path
-        assert "took longer" not in (capture.reason or ""), path
-        assert str(path.parent) not in (capture.reason or ""), path
-    assert len(captures) == 263
-    refused = {path.name for path, capture in captures.items() if capture.status is Status.UNREADABLE}
-    assert refused == {
-        "defective-rows.csv",
-        "empty.csv",
-        "OOM_alloc3.xls",
-        "issue_385.xls",
-        "pass_protected.ods",
-        "pass_protected.xlsx",
-    }
-    assert {path.suffix for path, capture in captures.items() if capture.status is Status.OPAQUE} == {".zip"}
-
-
 def test_a_child_goes_when_its_parent_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,2\n")
