@@ -99,7 +99,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         datasets = DatasetService(db, permissions)
         versions = VersionService(db, files, datasets, permissions)
         deletion = DeletionService(db, datasets, permissions)
-        schemas = SchemaService(db, files, versions)
+        schemas = SchemaService(db, files, versions, permissions)
         branches = BranchService(db, files, datasets, permissions, versions, schemas)
         gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)

@@ -12,14 +12,17 @@ from typing import Protocol
 from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import DsplatformError
-from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PermissionType, VersionId
+from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PermissionType, PointerName, VersionId
 from dsplatform.core.values import (
+    Arrival,
     ColumnChange,
     Committed,
     Component,
     Content,
     DatasetRef,
+    EnforcedRule,
     FileUse,
+    Refusal,
     Refused,
     SchemaSummary,
     Source,
@@ -58,6 +61,11 @@ class Upload(Protocol):
 
     def reconcile(self) -> None:
         """After `UploadOvertaken`: looks at the store again and writes what it lacks now, durably."""
+        ...
+
+    def local_paths(self, hashes: Collection[ContentHash]) -> AbstractContextManager[Mapping[ContentHash, Path]]:
+        """Local files with the exact bytes of contents that were added and sealed, or that the store has: to read and not to change, for
+        as long as the block lasts. Raises `Gone` for what is neither."""
         ...
 
 
@@ -171,7 +179,59 @@ class VersionReader(Protocol):
         ...
 
 
+class Merger(Protocol):
+    """Brings versions onto branches, past any contract."""
+
+    def accept(
+        self,
+        actor: Actor,
+        dataset: DatasetRef,
+        version_number: int,
+        into: PointerName,
+        *,
+        strategy: str | None,
+        message: str,
+        within: Callable[[Transaction], None],
+    ) -> int:
+        """Merges the version into the branch, which is made where it is missing; answers with the number of the version that the branch
+        is at. `within` runs in the transaction that moves the branch. Raises what a merge raises."""
+        ...
+
+
 # --- schemas -------------------------------------------------------------------------------------------------------------------
+
+
+class Inspection(Protocol):
+    """Judges arrivals of one upload, and remembers what it has read of them."""
+
+    def judge(self, tx: Transaction, arrival: Arrival) -> Refusal | None:
+        """Why the enforced terms keep the arrival from its branch; None: it may go there. Reads rows of the database alone: raises
+        `NotRead` where contents have to be read before."""
+        ...
+
+    def read(self, arrival: Arrival) -> None:
+        """After `NotRead`: reads what is needed, while no transaction is open. The upload is sealed."""
+        ...
+
+
+class ArrivalGate(Protocol):
+    """Keeps contracts, where they are enforced."""
+
+    def enforced(self, tx: Transaction, dataset_id: DatasetId, branch: PointerName) -> EnforcedRule | None:
+        """Which terms are enforced for the branch at this moment. Who sets them holds the dataset's lock."""
+        ...
+
+    def inspect(self, upload: Upload) -> Inspection:
+        """Begins to judge what the upload brings."""
+        ...
+
+    def put_aside(self, tx: Transaction, committed: Committed) -> None:
+        """Writes down that a version was committed to quarantine instead of the branch that it was meant for, and why."""
+        ...
+
+    def aside(self, tx: Transaction, version_id: VersionId) -> tuple[PointerName, Sequence[str]] | None:
+        """The quarantine branch that the version was committed to, and why; None for any other version."""
+        ...
 
 
 class SchemaCapturer(Protocol):
@@ -197,7 +257,11 @@ class SchemaReader(Protocol):
         """(rows, columns) per component, over all of its tables; rows is None where it could not be read. None: not captured yet."""
         ...
 
-    def column_changes(self, tx: Transaction, changed: Sequence[tuple[Component, Component]]) -> Sequence[ColumnChange]:
-        """What changed in the columns from the first of each pair to the second. Pairs of which a content was not captured yet, or can't
-        be read, are left out."""
+    def column_changes(
+        self, tx: Transaction, before: VersionId, after: VersionId, changed: Sequence[tuple[Component, Component]]
+    ) -> Sequence[ColumnChange]:
+        """What changed in the columns from the first of each pair, a component of `before`, to the second, one of `after`.
+
+        Pairs of which a content was not captured yet, or can't be read, are left out.
+        """
         ...

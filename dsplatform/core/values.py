@@ -77,6 +77,8 @@ class VersionChange(ValueObject):
     """Where given: the same key for the same dataset answers with the version that the first request made."""
     merge_parent: VersionId | None = None
     """Where given: the version is a merge, has this second parent, and is made even where nothing changes."""
+    accepted: bool = False
+    """Whether a person answers for it, so that no contract is asked."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class Committed(ValueObject):
     added: int
     updated: int
     removed: int
+    quarantined_from: PointerName | None = None
+    """The branch that it was meant for, where a contract kept it from there; `branch` is then one in quarantine."""
+    breaches: tuple[str, ...] = ()
+    """Why, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,48 @@ class FileUse(ValueObject):
     version_number: int
     component: FilePath | None
     """None: the file is the version's overlay."""
+
+
+@dataclass(frozen=True)
+class EnforcedRule(ValueObject):
+    """Which terms are enforced: those of a branch, or of every branch (empty), as they were set for the n-th time."""
+
+    branch: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class Arrival(ValueObject):
+    """What a branch would get that enforced terms guard."""
+
+    dataset: DatasetRef
+    branch: PointerName
+    head: VersionId | None
+    """Where the branch is, or would begin; None: the dataset has no version yet."""
+    before: tuple[Component, ...]
+    """All components of the head."""
+    put: Mapping[FilePath, Content]
+    """What differs from them."""
+    removed: tuple[FilePath, ...]
+
+
+@dataclass(frozen=True)
+class Refusal(ValueObject):
+    """Why an arrival is kept from its branch, in sentences."""
+
+    sentences: tuple[str, ...]
+    quarantined: bool
+    """Whether it goes to a branch of its own instead; False: it is refused."""
+
+
+class NotRead(DsplatformError):
+    """Contents have to be read before an arrival can be judged. Never reaches a user: the caller has them read and asks again."""
+
+    code = "not_read"
+
+    def __init__(self, arrival: Arrival) -> None:
+        super().__init__(f"contents for branch {arrival.branch!r} of dataset {arrival.dataset.slug!r} were not read yet")
+        self.arrival = arrival
 
 
 @dataclass(frozen=True)

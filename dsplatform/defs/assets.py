@@ -20,6 +20,7 @@ from dsplatform.ingestion.model import IngestReport
 
 TEAM = ["team:data-platform"]
 SHOWN_FAILURES = 50
+SHOWN_COLUMNS = 50
 
 datasets = dg.DynamicPartitionsDefinition(name="datasets")
 """One partition per dataset, keyed by its slug. Files and versions are no partitions: there are too many of them."""
@@ -172,11 +173,34 @@ def capture(
                         "version": number,
                         "columns": summary.columns,
                         "unreadable_files": summary.unreadable,
+                        **_profile(platform, version_id),
                     },
                 )
             )
         context.log_event(drift_evaluation(platform, version_id, dataset))  # type: ignore[arg-type]  # documented, missing in its type
     return captured
+
+
+def _profile(platform: Platform, version_id: VersionId) -> dict[str, dg.MetadataValue]:
+    records = [
+        dg.TableRecord(
+            {
+                "table": component if table is None else f"{component}/{table}",
+                "column": column.name,
+                "type": column.type,
+                "without_value": profile.nulls,
+                "different": profile.distinct,
+                "least": None if profile.low is None else str(profile.low),
+                "greatest": None if profile.high is None else str(profile.high),
+                "examples": ", ".join(profile.examples),
+            }
+        )
+        for (component, table), column, profile in platform.schemas.profile_of_each_layout(version_id, SHOWN_COLUMNS)
+    ]
+    if not records:
+        return {}
+    kinds = dict.fromkeys(records[0].data, "string") | {"without_value": "int", "different": "int"}
+    return {"profile": dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()]))}
 
 
 def _tables(report: IngestReport) -> dict[str, dg.MetadataValue]:

@@ -8,8 +8,10 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.types import VersionId
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
+from dsplatform.schemas.comparison import Verdict
 
 SAMPLED_FILES = 100
+SHOWN_CHANGES = 50
 SAMPLED_BYTES = 64 * 1024 * 1024
 
 
@@ -57,30 +59,48 @@ batch_checks = BatchChecks()
 
 
 def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) -> dg.AssetCheckEvaluation:
-    """Whether the schema of a version differs from its parent's, for the dataset's partition."""
-    changes = platform.schemas.drift(version_id)
+    """Whether the schema of a version differs from its parent's, for the dataset's partition. An error where readers break."""
+    change = platform.schemas.change(version_id)
+    told = [] if change is None else change.sentences()
+    breaking = change is not None and change.verdict is Verdict.BREAKING
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("schema_snapshots"),
         check_name="schema_drift",
-        passed=not changes,
-        severity=dg.AssetCheckSeverity.WARN,
+        passed=not told,
+        severity=dg.AssetCheckSeverity.ERROR if breaking else dg.AssetCheckSeverity.WARN,
         partition=dataset,
-        description="; ".join(changes[:10]) or "no column changed",
-        metadata={"changes": len(changes)},
+        description="; ".join(told[:10]) or "no column changed",
+        metadata={
+            "changes": len(told),
+            "verdict": "first version" if change is None else change.verdict.value,
+            **({"what_changed": _said(told)} if told else {}),
+        },
     )
+
+
+def _said(sentences: Sequence[str]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord({"change": sentence}) for sentence in sentences[:SHOWN_CHANGES]])
 
 
 @dg.asset_check(
     asset="schema_snapshots",
     name="schema_drift",
-    description="The newest version of each dataset has the columns of the version before it. Evaluated per dataset by each batch.",
+    description=(
+        "The newest version of each dataset has the columns of the version before it: a warning where it has others, an error where "
+        "readers of the version before break. Evaluated per dataset by each batch."
+    ),
 )
 def schema_drift(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
     """Every dataset at once, for who presses the button."""
     with platform.in_run() as opened:
-        drifted = {slug: changes for slug, version_id in opened.versions.newest_of_all() if (changes := opened.schemas.drift(version_id))}
+        changes = {slug: change for slug, version_id in opened.versions.newest_of_all() if (change := opened.schemas.change(version_id))}
+    drifted = {slug: change for slug, change in changes.items() if change.sentences()}
+    breaking = any(change.verdict is Verdict.BREAKING for change in drifted.values())
     return dg.AssetCheckResult(
         passed=not drifted,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"datasets_drifted": len(drifted), "changes": dg.MetadataValue.json(dict(list(drifted.items())[:50]))},
+        severity=dg.AssetCheckSeverity.ERROR if breaking else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "datasets_drifted": len(drifted),
+            "what_changed": _said([f"{slug}: {sentence}" for slug, change in drifted.items() for sentence in change.sentences()]),
+        },
     )

@@ -38,6 +38,11 @@ class Hints(ValueObject):
     delimiter: str | None = None
     """One character."""
 
+    @property
+    def suffix(self) -> str:
+        """The hints that were given as one text, empty without any: part of the key of captures."""
+        return "".join(f";{name}={value}" for name, value in self.plain().items() if value is not None)
+
 
 NO_HINTS = Hints()
 

@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.types import ContentHash, VersionId
 from dsplatform.core.values import SchemaSummary
-from dsplatform.schemas.model import FileCapture, Json, VersionSchema, storable
+from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, VersionSchema, storable
 
 Key = tuple[ContentHash, str]
-"""What a capture depends on besides the readers' version: the bytes, and the hint in the file's name."""
+"""What a capture depends on besides the readers' version: the bytes, and the hints in the file's name and of its dataset."""
 
 dataset_schema_versions = Table(
     "dataset_schema_versions",
@@ -160,6 +160,67 @@ class SchemaVersions:
     def parent(self, version_id: VersionId) -> Row | None:
         """The version's first parent, as `parent_version_id`; None when there is no such version."""
         return self._tx.row("SELECT parent_version_id FROM dataset_versions WHERE id = :id", id=version_id)
+
+    def hints(self, version_id: VersionId) -> Hints:
+        """How the files of the version's dataset are to be read."""
+        plain = self._tx.scalar(
+            "SELECT h.hints FROM dataset_versions v JOIN reading_hints h ON h.dataset_id = v.dataset_id WHERE v.id = :id", id=version_id
+        )
+        return NO_HINTS if plain is None else Hints(**plain)
+
+    def relatives(self, version_id: VersionId) -> tuple[VersionSchema | None, Mapping[VersionId, VersionSchema]]:
+        """The captured schemas of the first parent and of the versions that have this one as theirs.
+
+        Until `tx` ends, nobody else stores a schema of the dataset: of two that are compared, one comes second and sees the other.
+        """
+        self._tx.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('schemas of dataset ' || dataset_id, 0)) FROM dataset_versions WHERE id = :id",
+            id=version_id,
+        )
+        rows = self._tx.rows(
+            "SELECT s.version_id, s.schema_json FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.version_id "
+            "WHERE s.state = 'captured' "
+            "AND (v.parent_version_id = :id OR v.id = (SELECT parent_version_id FROM dataset_versions WHERE id = :id))",
+            id=version_id,
+        )
+        found = {VersionId(row["version_id"]): VersionSchema.read(row["schema_json"]) for row in rows}
+        parents = [version for version in found if version < version_id]
+        return found.pop(parents[0]) if parents else None, found
+
+    def judge(self, version_id: VersionId, verdict: str | None, *, changed: bool) -> None:
+        """What its schema is to the one of its parent."""
+        self._tx.execute(
+            "UPDATE dataset_schema_versions SET verdict = :verdict, changed = :changed WHERE version_id = :id",
+            id=version_id,
+            verdict=verdict,
+            changed=changed,
+        )
+
+    def line(self, version_id: VersionId) -> Sequence[Row]:
+        """The version and its first parents, oldest first: `id`, `version_number`, `created_at`, `captured`, `verdict`."""
+        return self._tx.rows(
+            "WITH RECURSIVE line AS ("
+            "SELECT id, parent_version_id, version_number, created_at FROM dataset_versions WHERE id = :id "
+            "UNION ALL SELECT v.id, v.parent_version_id, v.version_number, v.created_at "
+            "FROM line JOIN dataset_versions v ON v.id = line.parent_version_id) "
+            "SELECT line.id, version_number, created_at, s.state IS NOT DISTINCT FROM 'captured' AS captured, s.verdict "
+            "FROM line LEFT JOIN dataset_schema_versions s ON s.version_id = line.id ORDER BY line.id",
+            id=version_id,
+        )
+
+    def outdated(self, reader_version: str, dataset_slug: str | None, limit: int) -> Sequence[VersionId]:
+        """Captured versions whose readers were others, or read by other hints, oldest first."""
+        rows = self._tx.rows(
+            "SELECT s.version_id, s.reader_version, h.hints FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.version_id "
+            "JOIN datasets d ON d.id = v.dataset_id LEFT JOIN reading_hints h ON h.dataset_id = d.id "
+            "WHERE s.state = 'captured' AND v.purged_at IS NULL AND d.deleted_at IS NULL "
+            "AND (CAST(:slug AS text) IS NULL OR d.slug = :slug) AND (h.hints IS NOT NULL OR s.reader_version <> :reader) "
+            "ORDER BY s.version_id",
+            slug=dataset_slug,
+            reader=reader_version,
+        )
+        old = [row for row in rows if row["reader_version"] != reader_version + Hints(**(row["hints"] or {})).suffix]
+        return [VersionId(row["version_id"]) for row in old[:limit]]
 
     def get(self, version_id: VersionId) -> VersionSchema | None:
         """The captured schema."""

@@ -145,7 +145,7 @@ class BranchService:
             old, new = self._readable(tx, actor, before), self._readable(tx, actor, after)
             found = comparison.changes(History(tx).differing(old[1].id, new[1].id))
             pairs = [(change.before, change.after) for change in found if change.kind is Kind.CHANGED]
-            columns = self._schemas.column_changes(tx, [(one, other) for one, other in pairs if one and other])
+            columns = self._schemas.column_changes(tx, old[1].id, new[1].id, [(one, other) for one, other in pairs if one and other])
             return VersionDiff(_side(*old), _side(*new), found, tuple(columns))
 
     # --- merging ---------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dsplatform.definitions import defs
 JOBS = {
     "ingest_files",
     "capture_schemas",
+    "recapture_schemas",
     "collect_garbage",
     "apply_retention",
     "storage_report",
@@ -82,7 +83,7 @@ def test_the_shipped_sensors_are_on(definitions: dg.Definitions) -> None:
 def test_every_schedule_says_what_it_does_and_is_on(definitions: dg.Definitions) -> None:
     schedules = list(definitions.schedules or [])
     asked = {schedule.job_name for schedule in schedules if isinstance(schedule, dg.ScheduleDefinition)}
-    assert asked == JOBS - {"ingest_files", "capture_schemas"}
+    assert asked == JOBS - {"ingest_files", "capture_schemas", "recapture_schemas"}
     for schedule in schedules:
         assert isinstance(schedule, dg.ScheduleDefinition)
         assert schedule.description

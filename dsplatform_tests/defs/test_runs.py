@@ -51,6 +51,9 @@ def test_a_run_takes_the_drop_folder_and_shows_each_dataset(platform: Platform, 
     columns = materialization(instance, "schema_snapshots", "sales")["dagster/column_schema"]
     assert isinstance(columns, dg.TableSchema)
     assert [(column.name, column.type) for column in columns.columns] == [("id", "string"), ("name", "string")]
+    profile = materialization(instance, "schema_snapshots", "sales")["profile"]
+    assert isinstance(profile, list)
+    assert [record.data["column"] for record in profile] == ["id", "name"]
     shown = result.asset_materializations_for_node("stored_files")
     stored = next(event for event in shown if event.asset_key == dg.AssetKey("stored_files"))
     assert stored.metadata["files_stored"].value == 2
@@ -88,16 +91,46 @@ def test_hash_integrity_finds_bytes_that_changed(platform: Platform, instance: d
     assert checks["hash_integrity"] is False
 
 
-def test_a_schema_that_drifts_is_a_warning_for_its_dataset(platform: Platform, instance: dg.DagsterInstance) -> None:
-    for content in ("id,name\n1,ann\n", "id\n1\n"):
-        drop(platform, "sales/a.csv", content)
-        drop(platform, "stock/b.csv", f"sku\n{len(content)}\n")
+def test_a_schema_that_drifts_is_told_for_its_dataset_and_an_error_where_readers_break(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    for gone, new in (("id,name\n1,ann\n", "a\n1\n"), ("id\n1\n", "a,b\n1,2\n")):
+        drop(platform, "sales/a.csv", gone)
+        drop(platform, "plants/a.csv", new)
+        drop(platform, "stock/b.csv", f"sku\n{len(gone)}\n")
         platform.ingestion.discover()
         result = ingest(platform, instance)
     drift = {event.partition: event for event in result.get_asset_check_evaluations() if event.check_name == "schema_drift"}
-    assert drift["sales"].passed is False
+    assert (drift["sales"].passed, drift["sales"].severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "'name'" in (drift["sales"].description or "")
+    table = drift["sales"].metadata["what_changed"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert "column 'name' (string) was removed" in str(table.records[0].data["change"])
+    assert (drift["plants"].passed, drift["plants"].severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert drift["plants"].metadata["verdict"].value == "compatible"
     assert drift["stock"].passed is True
+
+
+def test_schemas_that_older_readers_captured_are_read_again(
+    platform: Platform, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsplatform.schemas import capturing, service
+
+    for slug in ("sales", "stock"):
+        drop(platform, f"{slug}/a.csv")
+        drop(platform, f"{slug}/bad.json", "{")
+    platform.ingestion.discover()
+    ingest(platform, instance)
+    for module in (capturing, service):
+        monkeypatch.setattr(module, "READER_VERSION", "next")
+    recapture = job(platform, "recapture_schemas")
+    for config, read, left in (({"dataset": "stock"}, 1, 0), ({"versions": 5}, 1, 0), ({}, 0, 0)):
+        result = recapture.execute_in_process(instance=instance, run_config={"ops": {"recapture_outdated": {"config": config}}})
+        output = next(event for event in result.all_events if event.is_successful_output).step_output_data.metadata
+        assert (output["versions"].value, output["versions_left"].value) == (read, left)
+        failures = output.get("failures")
+        assert isinstance(failures, dg.TableMetadataValue) is bool(read)
+        assert not isinstance(failures, dg.TableMetadataValue) or [record.data["file"] for record in failures.records] == ["bad.json"]
 
 
 def test_the_drift_check_can_be_asked_for_all_datasets(platform: Platform, instance: dg.DagsterInstance) -> None:

@@ -1,6 +1,7 @@
 """Schemas of versions: captured once per content, kept per version, compared."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.errors import NotFound
 from dsplatform.core.types import FilePath, VersionId
 from dsplatform.core.values import DatasetRef
+from dsplatform.schemas import capturing
 from dsplatform.schemas import service as module
 from dsplatform.schemas.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.schemas.service import SchemaNotCaptured
+from dsplatform_tests import make
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ def test_captures_of_newer_readers_replace_the_old(
     version = commit(a_csv="x,y\n1,2\n")
     platform.schemas.capture_version_schema(version)
     monkeypatch.setattr(module, "READER_VERSION", "next")
+    monkeypatch.setattr(capturing, "READER_VERSION", "next")
     platform.schemas.capture_version_schema(version)
     assert asked == ["a.csv", "a.csv"]
 
@@ -170,8 +174,10 @@ def test_only_a_change_of_the_columns_counts_as_changed(platform: Platform, comm
         commit(a_csv="x,z\n1,w\n"),
     ]
     assert [platform.schemas.capture_version_schema(version).changed for version in versions] == [True, False, False, True, True]
-    assert platform.schemas.drift(versions[0]) == []
-    assert platform.schemas.drift(versions[3]) == ["a.csv: column 'z' (string) was added"]
+    assert platform.schemas.change(versions[0]) is None
+    change = platform.schemas.change(versions[3])
+    assert change is not None
+    assert change.sentences() == ["a.csv: column 'z' (string) was added"]
     assert platform.schemas.compare(versions[3], versions[4]).verdict is Verdict.BREAKING
     assert platform.schemas.compare(versions[0], versions[1]).verdict is Verdict.IDENTICAL
 
@@ -183,7 +189,12 @@ def test_names_that_postgres_cannot_hold_are_stored_with_a_replacement(platform:
 
 
 def test_a_version_that_does_not_exist_is_not_found(platform: Platform) -> None:
-    for question in (platform.schemas.capture_version_schema, platform.schemas.schema_of, platform.schemas.drift, platform.schemas.columns):
+    for question in (
+        platform.schemas.capture_version_schema,
+        platform.schemas.schema_of,
+        platform.schemas.change,
+        platform.schemas.columns,
+    ):
         with pytest.raises(NotFound, match="version 999 does not exist"):
             question(VersionId(999))
 
@@ -201,17 +212,66 @@ def test_column_changes_are_told_of_pairs_whose_contents_were_read(platform: Pla
     with platform.db.transaction() as tx:
         old, new = (platform.versions.components(tx, version) for version in (first, second))
         pairs = list(zip(old, new, strict=True))
-        assert platform.schemas.column_changes(tx, pairs) == []
+        assert platform.schemas.column_changes(tx, first, second, pairs) == []
     platform.schemas.capture_version_schema(first)
     with platform.db.transaction() as tx:
-        assert platform.schemas.column_changes(tx, pairs) == []  # one side alone says nothing
+        assert platform.schemas.column_changes(tx, first, second, pairs) == []  # one side alone says nothing
     platform.schemas.capture_version_schema(second)
     with platform.db.transaction() as tx:
-        assert {tuple(change.plain().values()) for change in platform.schemas.column_changes(tx, pairs)} == {
+        assert {tuple(change.plain().values()) for change in platform.schemas.column_changes(tx, first, second, pairs)} == {
             ("a.csv", None, "y", None, "int64"),
             ("a.csv", None, "x", "int64", None),
             ("empty.csv", None, "x", "null", "int64"),
             ("text.csv", None, "k", "int64", "string"),
         }
-        assert platform.schemas.column_changes(tx, pairs[3:])[0].component == "text.csv"
-        assert platform.schemas.column_changes(tx, []) == []
+        assert platform.schemas.column_changes(tx, first, second, pairs[3:])[0].component == "text.csv"
+        assert platform.schemas.column_changes(tx, first, second, []) == []
+
+
+def _verdicts(platform: Platform) -> list[str | None]:
+    with platform.db.transaction() as tx:
+        return [row[0] for row in tx.tuples("SELECT verdict FROM dataset_schema_versions WHERE state = 'captured' ORDER BY version_id")]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_each_version_has_its_verdict_in_whatever_order_they_are_captured(
+    platform: Platform, commit: Commits, order: tuple[int, ...]
+) -> None:
+    versions = [commit(a_csv="id,x\n1,2\n"), commit(a_csv="id,x,y\n1,3,4\n"), commit(a_csv="id,y\n1,4\n")]
+    for index in order:
+        platform.schemas.capture_version_schema(versions[index])
+    assert _verdicts(platform) == [None, "compatible", "breaking"]
+
+
+def test_captures_at_the_same_time_still_find_each_other(platform: Platform, commit: Commits) -> None:
+    versions = [commit(a_csv="id,x\n1,2\n"), commit(a_csv="id\n1\n"), commit(a_csv="id,z\n1,2\n")]
+    make.at_once(*[lambda version=version: platform.schemas.capture_version_schema(version) for version in versions])
+    assert _verdicts(platform) == [None, "breaking", "compatible"]
+
+
+def test_a_dataset_s_hint_decides_and_has_what_was_captured_before_read_again(platform: Platform, commit: Commits) -> None:
+    version = commit(a_csv="day\n01/02/2024\n")
+    platform.schemas.capture_version_schema(version)
+    assert platform.schemas.columns(version) == [("day", "string", False)]
+    assert platform.schemas.outdated(None, 10) == []
+    with platform.db.transaction() as tx:
+        tx.execute(
+            "INSERT INTO reading_hints (dataset_id, hints) SELECT dataset_id, CAST(:hints AS jsonb) FROM dataset_versions WHERE id = :id",
+            hints='{"date_order": "dmy"}',
+            id=version,
+        )
+    slug, _ = platform.versions.label(version)
+    assert platform.schemas.outdated("another", 10) == []
+    assert platform.schemas.outdated(slug, 10) == [version]
+    platform.schemas.capture_version_schema(version)
+    assert platform.schemas.columns(version) == [("day", "date", False)]
+    assert platform.schemas.outdated(slug, 10) == []
+
+
+def test_profiles_are_told_of_what_was_read(platform: Platform, commit: Commits) -> None:
+    version = commit(a_csv="id,x\n1,2\n2,\n", b_csv="k\nv\n", bad_json="{")
+    dataset, _, _ = platform.versions.find(platform.actor(), platform.versions.label(version)[0])
+    assert platform.schemas.profiles(platform.actor(), dataset, version) == {}
+    platform.schemas.capture_version_schema(version)
+    found = platform.schemas.profiles(platform.actor(), dataset, version)
+    assert {key: [column.nulls for column in columns] for key, columns in found.items()} == {("a.csv", None): [0, 1], ("b.csv", None): [0]}
