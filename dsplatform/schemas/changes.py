@@ -180,7 +180,7 @@ class Comparison(ValueObject):
     components_unlike: tuple[str, ...]
     """Of those added, the ones with columns that no other had before."""
     components_unread: tuple[str, ...]
-    """Of those added, the ones that should be readable and are not."""
+    """Added, or of a kind that is not read before; should be readable and is not."""
     layouts: tuple[LayoutChange, ...]
     sheets: tuple[SheetsChange, ...]
     tables: tuple[TableChange, ...]
@@ -194,7 +194,7 @@ class Comparison(ValueObject):
             (" cannot be read any more", self.components_lost),
             (" can be read again", self.components_restored),
             (" came with columns of its own", self.components_unlike),
-            (" came and cannot be read", self.components_unread),
+            (" cannot be read", self.components_unread),
         ):
             for name in names:
                 told[ending].append(name)

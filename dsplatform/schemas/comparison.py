@@ -54,7 +54,11 @@ def compare(before: VersionSchema, after: VersionSchema, profiles: tuple[Profile
     strangers = [new[name] for name in added if name not in heirs]
     known = _by_names(before.layouts)
     unlike = tuple(item.name for item in strangers if item.layout is not None and _holder(known, after.layouts[item.layout]) is None)
-    unread = tuple(item.name for item in strangers if item.status is Status.UNREADABLE)
+    unread = tuple(
+        now.name
+        for was, now in [*((None, item) for item in strangers), *pairs]
+        if now.status is Status.UNREADABLE and (was is None or was.status is Status.OPAQUE)
+    )
     layouts, sheets, tables = _Contents(before, after, profiles).changes(pairs)
     gone = set(removed) - {name for name, _ in followed}
     verdicts = [Verdict.BREAKING] * (bool(lost) or any(old[name].layout is not None for name in gone))
