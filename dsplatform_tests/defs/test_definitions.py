@@ -80,6 +80,13 @@ def test_the_shipped_sensors_are_on(definitions: dg.Definitions) -> None:
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors or [])
 
 
+def test_the_drop_folder_is_looked_at_in_every_round_of_the_daemon(definitions: dg.Definitions) -> None:
+    from dagster._daemon.sensor import MIN_INTERVAL_LOOP_TIME
+
+    intervals = {sensor.name: sensor.minimum_interval_seconds for sensor in definitions.sensors or []}
+    assert (intervals["drop_folder"] or 0) < MIN_INTERVAL_LOOP_TIME - 1
+
+
 def test_every_schedule_says_what_it_does_and_is_on(definitions: dg.Definitions) -> None:
     schedules = list(definitions.schedules or [])
     asked = {schedule.job_name for schedule in schedules if isinstance(schedule, dg.ScheduleDefinition)}
