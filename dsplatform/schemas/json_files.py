@@ -38,6 +38,8 @@ def read_json(path: Path, compression: str, *, array: bool, lines: bool) -> File
             found.add(records)
     except (BadJson, TooDeep, TooManyNames) as err:
         return FileCapture.unreadable(str(err), layout.format)
+    if not found.rows and not array:
+        return FileCapture.unreadable("the file holds nothing but blanks", layout.format)
     columns = found.columns()
     details: dict[str, Json] = {
         "compression": None if compression == "none" else compression,
