@@ -170,6 +170,10 @@ class VersionReader(Protocol):
         """The components in their order. Raises `Gone` for a version whose files were deleted."""
         ...
 
+    def resolve(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
+        """The version that `ref` (a number, `latest`, a branch or a tag; None: the head of `main`) names. Raises `NotFound`."""
+        ...
+
     def living(self, tx: Transaction, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted."""
         ...

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import CHAR, BigInteger, Boolean, CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -27,9 +28,7 @@ dataset_schema_versions = Table(
     Column("reader_version", Text),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("captured_at", DateTime(timezone=True)),
-    Column("verdict", Text),
     CheckConstraint("state IN ('pending', 'captured')", name="state"),
-    CheckConstraint("verdict IN ('identical', 'compatible', 'breaking')", name="verdict"),
     CheckConstraint("(state = 'captured') = (schema_json IS NOT NULL)", name="captured"),
     Index("ix_dataset_schema_versions_pending", "version_id", postgresql_where=text("state = 'pending'")),
 )
@@ -168,45 +167,21 @@ class SchemaVersions:
         )
         return NO_HINTS if plain is None else Hints(**plain)
 
-    def relatives(self, version_id: VersionId) -> tuple[VersionSchema | None, Mapping[VersionId, VersionSchema]]:
-        """The captured schemas of the first parent and of the versions that have this one as theirs.
-
-        Until `tx` ends, nobody else stores a schema of the dataset: of two that are compared, one comes second and sees the other.
-        """
-        self._tx.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('schemas of dataset ' || dataset_id, 0)) FROM dataset_versions WHERE id = :id",
-            id=version_id,
-        )
+    def line(self, version_id: VersionId) -> Sequence[tuple[int, datetime, VersionSchema | None]]:
+        """(number, when, schema) of the version and its first parents, oldest first; None where it is not captured."""
         rows = self._tx.rows(
-            "SELECT s.version_id, s.schema_json FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.version_id "
-            "WHERE s.state = 'captured' "
-            "AND (v.parent_version_id = :id OR v.id = (SELECT parent_version_id FROM dataset_versions WHERE id = :id))",
-            id=version_id,
-        )
-        found = {VersionId(row["version_id"]): VersionSchema.read(row["schema_json"]) for row in rows}
-        parents = [version for version in found if version < version_id]
-        return found.pop(parents[0]) if parents else None, found
-
-    def judge(self, version_id: VersionId, verdict: str | None, *, changed: bool) -> None:
-        """What its schema is to the one of its parent."""
-        self._tx.execute(
-            "UPDATE dataset_schema_versions SET verdict = :verdict, changed = :changed WHERE version_id = :id",
-            id=version_id,
-            verdict=verdict,
-            changed=changed,
-        )
-
-    def line(self, version_id: VersionId) -> Sequence[Row]:
-        """The version and its first parents, oldest first: `id`, `version_number`, `created_at`, `captured`, `verdict`."""
-        return self._tx.rows(
             "WITH RECURSIVE line AS ("
             "SELECT id, parent_version_id, version_number, created_at FROM dataset_versions WHERE id = :id "
             "UNION ALL SELECT v.id, v.parent_version_id, v.version_number, v.created_at "
             "FROM line JOIN dataset_versions v ON v.id = line.parent_version_id) "
-            "SELECT line.id, version_number, created_at, s.state IS NOT DISTINCT FROM 'captured' AS captured, s.verdict "
-            "FROM line LEFT JOIN dataset_schema_versions s ON s.version_id = line.id ORDER BY line.id",
+            "SELECT version_number, created_at, s.schema_json FROM line LEFT JOIN dataset_schema_versions s ON s.version_id = line.id "
+            "ORDER BY line.id",
             id=version_id,
         )
+        return [
+            (row["version_number"], row["created_at"], None if row["schema_json"] is None else VersionSchema.read(row["schema_json"]))
+            for row in rows
+        ]
 
     def outdated(self, reader_version: str, dataset_slug: str | None, limit: int) -> Sequence[VersionId]:
         """Captured versions whose readers were others, or read by other hints, oldest first."""

@@ -12,9 +12,10 @@ from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
 from dsplatform.core.types import ContentHash, FilePath, PermissionType, VersionId
 from dsplatform.core.values import ColumnChange, Component, DatasetRef, SchemaSummary
-from dsplatform.schemas import comparison
+from dsplatform.schemas import comparison, evolution
 from dsplatform.schemas.capturing import Captures, Request, key_of
-from dsplatform.schemas.comparison import Comparison, TableChange
+from dsplatform.schemas.comparison import Comparison, TableChange, Verdict
+from dsplatform.schemas.evolution import Step
 from dsplatform.schemas.model import NO_HINTS, READER_VERSION, Column, ColumnProfile, FileCapture, Hints, Status, VersionSchema
 from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
 
@@ -64,7 +65,7 @@ class SchemaService:
         Raises `Gone` for a version that was deleted; such a one does not wait any more.
         """
         with self._db.transaction() as tx:
-            self._parent(tx, version_id)
+            parent = self._parent(tx, version_id)
             self._versions.living(tx, version_id)
             hints = SchemaVersions(tx).hints(version_id)
             readers = READER_VERSION + hints.suffix
@@ -78,14 +79,10 @@ class SchemaService:
             captures |= self._read(chunk, hints)
         schema = VersionSchema.compose({name: captures[key] for name, key in keys.items()})
         with self._db.transaction() as tx:
-            parent, children = SchemaVersions(tx).relatives(version_id)
-            verdict, changed = _judged(parent, schema)
+            before = None if parent is None else SchemaVersions(tx).get(parent)
+            changed = before is None or bool(comparison.compare(before, schema).sentences())
             summary = SchemaSummary(version_id, schema.rows, schema.columns, schema.unreadable, changed)
             SchemaVersions(tx).store(schema, summary, readers)
-            SchemaVersions(tx).judge(version_id, verdict, changed=changed)
-            for child, its_schema in children.items():
-                verdict, changed = _judged(schema, its_schema)
-                SchemaVersions(tx).judge(child, verdict, changed=changed)
         return summary
 
     def outdated(self, dataset_slug: str | None, limit: int) -> Sequence[VersionId]:
@@ -133,6 +130,20 @@ class SchemaService:
             if parent is None or before is None or after is None:
                 return None
             return self._compared(tx, (parent, before), (version_id, after))
+
+    def history(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> list[Step]:
+        """What each version changed, from the first one to `ref` (None: the head of `main`) along first parents; those that changed nothing
+        are left out. Raises `VersionMissing`."""
+        return [step for step in self._steps(actor, dataset, ref) if step.verdict is not Verdict.IDENTICAL]
+
+    def semver(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> Step:
+        """The version with its MAJOR.MINOR.PATCH. Costs follow the number of versions before it. Raises `VersionMissing`."""
+        return self._steps(actor, dataset, ref)[-1]
+
+    def _steps(self, actor: Actor, dataset: DatasetRef, ref: str | None) -> list[Step]:
+        with self._db.transaction() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            return evolution.steps(SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref)))
 
     def _compared(self, tx: Transaction, before: tuple[VersionId, VersionSchema], after: tuple[VersionId, VersionSchema]) -> Comparison:
         """Columns that went are searched among those that came by what their values are like; for others no profile is looked up."""
@@ -207,14 +218,6 @@ class SchemaService:
 
 def _key(component: Component, hints: Hints) -> Key:
     return key_of(component.content_hash, component.name, hints)
-
-
-def _judged(before: VersionSchema | None, after: VersionSchema) -> tuple[str | None, bool]:
-    """The verdict, None where there is nothing to compare with; and whether there is something to say."""
-    if before is None:
-        return None, True
-    found = comparison.compare(before, after)
-    return found.verdict.value, bool(found.sentences())
 
 
 def _is_read(capture: FileCapture | None) -> TypeGuard[FileCapture]:

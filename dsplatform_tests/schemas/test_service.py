@@ -1,7 +1,6 @@
 """Schemas of versions: captured once per content, kept per version, compared."""
 
 from collections.abc import Sequence
-from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from dsplatform.schemas.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.schemas.service import SchemaNotCaptured
-from dsplatform_tests import make
 
 
 @pytest.fixture
@@ -228,25 +226,33 @@ def test_column_changes_are_told_of_pairs_whose_contents_were_read(platform: Pla
         assert platform.schemas.column_changes(tx, first, second, []) == []
 
 
-def _verdicts(platform: Platform) -> list[str | None]:
-    with platform.db.transaction() as tx:
-        return [row[0] for row in tx.tuples("SELECT verdict FROM dataset_schema_versions WHERE state = 'captured' ORDER BY version_id")]
-
-
-@pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_each_version_has_its_verdict_in_whatever_order_they_are_captured(
-    platform: Platform, commit: Commits, order: tuple[int, ...]
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_each_version_has_its_number_in_whatever_order_they_are_captured(
+    platform: Platform, commit: Commits, dataset: DatasetRef, system: Actor, order: tuple[int, ...]
 ) -> None:
-    versions = [commit(a_csv="id,x\n1,2\n"), commit(a_csv="id,x,y\n1,3,4\n"), commit(a_csv="id,y\n1,4\n")]
+    texts = ("id,x\n1,2\n", "id,x\n2,2\n", "id,x,y\n1,2,3\n", "id,y\n1,4\n")
+    versions = [commit(a_csv=text) for text in texts]
     for index in order:
         platform.schemas.capture_version_schema(versions[index])
-    assert _verdicts(platform) == [None, "compatible", "breaking"]
+    steps = platform.schemas.history(system, dataset)
+    assert [(step.version, step.semver, step.verdict) for step in steps] == [
+        (1, "1.0.0", None),
+        (3, "1.1.0", Verdict.COMPATIBLE),
+        (4, "2.0.0", Verdict.BREAKING),
+    ]
+    assert platform.schemas.semver(system, dataset, "2").semver == "1.0.1"
 
 
-def test_captures_at_the_same_time_still_find_each_other(platform: Platform, commit: Commits) -> None:
-    versions = [commit(a_csv="id,x\n1,2\n"), commit(a_csv="id\n1\n"), commit(a_csv="id,z\n1,2\n")]
-    make.at_once(*[lambda version=version: platform.schemas.capture_version_schema(version) for version in versions])
-    assert _verdicts(platform) == [None, "breaking", "compatible"]
+def test_a_version_whose_schema_is_not_captured_makes_the_number_uncertain(
+    platform: Platform, commit: Commits, dataset: DatasetRef, system: Actor
+) -> None:
+    versions = [commit(a_csv="id\n1\n"), commit(a_csv="id\n2\n"), commit(a_csv="id\n3\n")]
+    platform.schemas.capture_version_schema(versions[0])
+    platform.schemas.capture_version_schema(versions[2])
+    assert platform.schemas.semver(system, dataset, "1").certain
+    assert not platform.schemas.semver(system, dataset).certain
+    platform.schemas.capture_version_schema(versions[1])
+    assert platform.schemas.semver(system, dataset).certain
 
 
 def test_a_dataset_s_hint_decides_and_has_what_was_captured_before_read_again(platform: Platform, commit: Commits) -> None:

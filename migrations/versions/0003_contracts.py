@@ -1,4 +1,4 @@
-"""What contracts need: the verdict of each version, contracts and reading hints of datasets, versions in quarantine."""
+"""What contracts need: contracts and reading hints of datasets, versions in quarantine."""
 
 from alembic import op
 
@@ -8,12 +8,6 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
-    # Null: unknown, because the version has no parent or that was not captured.
-    "ALTER TABLE dataset_schema_versions ADD COLUMN verdict text",
-    """
-ALTER TABLE dataset_schema_versions
-    ADD CONSTRAINT ck_dataset_schema_versions_verdict CHECK (verdict IN ('identical', 'compatible', 'breaking'))
-    """,
     # The branch '' means every branch without a row of its own.
     """
 CREATE TABLE schema_contracts (
@@ -65,7 +59,7 @@ CREATE TABLE quarantined_versions (
 
 
 def upgrade() -> None:
-    """Adds the tables and the verdict."""
+    """Adds the tables."""
     for statement in STATEMENTS:
         op.execute(statement)
 
@@ -76,6 +70,5 @@ def downgrade() -> None:
         "DROP TABLE quarantined_versions",
         "DROP TABLE reading_hints",
         "DROP TABLE schema_contracts",
-        "ALTER TABLE dataset_schema_versions DROP COLUMN verdict",
     ):
         op.execute(statement)
