@@ -1,133 +1,145 @@
-"""Workbooks (.xlsx, .xlsm, .xlsb, .xls, .ods): every sheet, typed by all of its rows."""
+"""Workbooks (.xlsx, .xlsm, .xlsb, .xls, .ods): every sheet, typed by all of its rows.
+
+What Excel has written since 2007 is read by `xlsx.py`, at a speed and with a detail (error cells, formats, merged ranges) that no library
+offers together. The other formats are rare and small: calamine reads them."""
 
 import logging
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import fastexcel
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetMetadata, SheetTypeEnum, SheetVisibleEnum
 
-from dsplatform.schemas.columns import kind_of
-from dsplatform.schemas.delimited import unique_names
-from dsplatform.schemas.model import Column, FileCapture, Json, Table
+from dsplatform.schemas.archives import Archive, names
+from dsplatform.schemas.model import FileCapture, Json
+from dsplatform.schemas.sheet_columns import CellStore
+from dsplatform.schemas.sheet_values import Cells, Kind, of_python
+from dsplatform.schemas.sheets import Sheet
+from dsplatform.schemas.xlsx import Xlsx
 
-MAX_UNPACKED = 4 << 30
-MAX_ENTRIES = 10_000
-TYPES = {
-    "null": "null",
-    "int": "int64",
-    "float": "float64",
-    "string": "string",
-    "boolean": "boolean",
-    "datetime": "timestamp",
-    "date": "date",
-    "duration": "duration",
-}
+_BLOCK = 100_000
 
 logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns about each column that has no values
 
 
+class NotAWorkbook(ValueError):
+    """The container of old Office files, with something else in it."""
+
+
 def workbook_kind(path: Path) -> str | None:
-    """`xlsx`, `xlsb` or `ods` for a zip archive that is a workbook, else None. Raises `ValueError` for one that unpacks to too much."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        names = {entry.filename.replace("\\", "/").lstrip("/").lower() for entry in entries}
-        if any(name.startswith("xl/") for name in names):
-            kind = "xlsb" if "xl/workbook.bin" in names else "xlsx"
-        elif "content.xml" in names and b"spreadsheet" in (archive.read("mimetype") if "mimetype" in names else b"spreadsheet"):
-            kind = "ods"
-        else:
-            return None
-        if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_UNPACKED:
-            raise ValueError(f"the workbook has {len(entries)} parts or unpacks to more than {MAX_UNPACKED >> 30} GiB")
-        return kind
+    """`xlsx`, `xlsb` or `ods` for a zip archive that is a workbook, else None. Opens nothing in it but a short text."""
+    found = names(path)
+    if "xl/workbook.bin" in found:
+        return "xlsb"
+    if any(name.startswith("xl/") for name in found) or {"[content_types].xml", "workbook.xml"} <= found:
+        return "xlsx"
+    if "content.xml" in found and "mimetype" in found:
+        with Archive(path) as archive:
+            return "ods" if b"spreadsheet" in archive.read("mimetype") else None
+    return "ods" if "content.xml" in found else None
 
 
 def read_workbook(path: Path, kind: str) -> FileCapture:
-    """All sheets in their order, hidden ones marked."""
-    book = fastexcel.read_excel(path)
-    return FileCapture.ok(kind, tuple(_sheet(book, index, name) for index, name in enumerate(book.sheet_names)))
+    """All sheets in their order, hidden ones marked, with profiles. Raises `ValueError` for what cannot be read, and why."""
+    tables, details, notes = [], dict[str, Json](), dict[str, dict[str, Json]]()
+    for sheet in _sheets(path, kind, None, details):
+        tables.append(sheet.table())
+        for note, value in sheet.notes.items():
+            notes.setdefault(note, {})[sheet.name] = value
+    return FileCapture.ok(kind, tuple(tables), details, dict(notes))
 
 
-def _sheet(book: fastexcel.ExcelReader, index: int, name: str) -> Table:
-    sheet = _loaded(book, index, header_row=0)
-    header = sheet.width > 0 and _has_header(sheet)
-    if sheet.width and not header:
-        sheet = _loaded(book, index, header_row=None)
-    details: dict[str, Json] = {"header": header}
-    if sheet.visible != "visible":
-        details["hidden"] = True
-    if not sheet.width:
-        return Table(name, (), 0, details)
-    infos, batch = sheet.available_columns(), sheet.to_arrow()
-    given = [info.name if header and info.column_name_from == "looked_up" else "" for info in infos]
-    names, _ = unique_names(given)
-    marked = _columns_with_marks(book, index, 0 if header else None, infos, batch)
-    columns = []
-    for position, (unique, info, values) in enumerate(zip(names, infos, batch.columns, strict=True)):
-        text = marked.get(position)
-        type_, nulls = (_type(info.dtype, values), values.null_count) if text is None else ("string", text.null_count)
-        columns.append(Column(unique, type_, nullable=nulls > 0 or not len(values)))
-    return Table(name, tuple(columns), batch.num_rows, details)
+def workbook_rows(path: Path, kind: str, sheet: str | None) -> Iterator[pa.RecordBatch]:
+    """The rows of one sheet that its capture counted, under the captured names and typed as captured: error cells are null, the cells of
+    mixed columns text. Without a name, of the only sheet. Raises `ValueError` as `read_workbook` does, and when there is no such sheet."""
+    found = list(_sheets(path, kind, sheet, {}))
+    if len(found) != 1:
+        raise ValueError(f"there is no sheet {sheet!r}" if sheet is not None else "say which sheet: there are several")
+    return found[0].batches()
 
 
-def _columns_with_marks(
-    book: fastexcel.ExcelReader, index: int, header_row: int | None, infos: list[fastexcel.ColumnInfo], batch: pa.RecordBatch
-) -> dict[int, pa.Array]:
-    """The texts of typed columns in which a cell says `n/a`, `NA` or `null`. fastexcel takes those for empty cells; they are text."""
-    suspects = [
-        position for position, info in enumerate(infos) if info.dtype not in {"string", "null"} and batch.column(position).null_count
-    ]
-    if not suspects:
-        return {}
-    texts = book.load_sheet(
-        index, header_row=header_row, use_columns=[infos[position].name for position in suspects], dtypes="string", whitespace_as_null=True
-    ).to_arrow()
-    found = zip(suspects, texts.columns, strict=True)
-    return {position: text for position, text in found if text.null_count < batch.column(position).null_count}
+def _sheets(path: Path, kind: str, only: str | None, details: dict[str, Json]) -> Iterator[Sheet]:
+    """The sheets one after the other, or the only one of that name. `details` takes what concerns them all."""
+    if kind in {"xlsx", "xlsm"}:
+        if not _is_zip(path):
+            raise ValueError("it is encrypted, or a workbook of another kind under a wrong name: save it without a password")
+        with Archive(path) as archive:
+            book = Xlsx(archive)
+            if not book.sheets:
+                raise ValueError("it lists no sheet")
+            if book.since_1904:
+                details["date_system"] = 1904
+            charts = [entry.name for entry in book.sheets if entry.kind == "chartsheet"]
+            if charts:
+                details["chart_sheets"] = list[Json](charts)
+            for entry in book.sheets:
+                if entry.kind == "worksheet" and only in {None, entry.name}:
+                    yield book.read(entry)
+        return
+    if _is_zip(path):
+        with Archive(path) as archive:
+            archive.verify()
+    yield from _others(path, only, details)
 
 
-def _has_header(sheet: fastexcel.ExcelSheet) -> bool:
-    """As in delimited text: the first row names the columns unless it looks like the rows below."""
-    infos = sheet.available_columns()
-    typed = [(kind_of(info.name), info.dtype) for info in infos if info.column_name_from == "looked_up"]
-    if all(kind == "string" for kind, _ in typed):
-        return bool(typed)
-    alike = {"number": {"int", "float"}, "boolean": {"boolean"}, "date": {"datetime", "date"}, "timestamp": {"datetime", "date"}}
-    votes = [-1 if dtype in alike.get(kind, ()) else 1 for kind, dtype in typed if dtype not in {"string", "null"}]
-    return sum(votes) > 0
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
-def _loaded(book: fastexcel.ExcelReader, index: int, *, header_row: int | None) -> fastexcel.ExcelSheet:
-    """The sheet, typed by all rows. Where one column mixes types that have none in common, such columns are text."""
+def _others(path: Path, only: str | None, details: dict[str, Json]) -> Iterator[Sheet]:
     try:
-        return book.load_sheet(index, header_row=header_row, schema_sample_rows=None)
-    except fastexcel.UnsupportedColumnTypeCombinationError:
-        infos = book.load_sheet(index, header_row=header_row, dtypes="string").available_columns()
-        mixed: fastexcel.DTypeMap = {info.name: "string" for info in infos if not _has_one_type(book, index, info.name, header_row)}
-        return book.load_sheet(index, header_row=header_row, schema_sample_rows=None, dtypes=mixed)
+        with CalamineWorkbook.from_path(path) as book:
+            if not book.sheets_metadata:
+                raise NotAWorkbook("it lists no sheet")
+            charts = [sheet.name for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.ChartSheet]
+            if charts:
+                details["chart_sheets"] = list[Json](charts)
+            errors = fastexcel.read_excel(path)
+            for index, sheet in enumerate(book.sheets_metadata):
+                if sheet.typ == SheetTypeEnum.WorkSheet and only in {None, sheet.name}:
+                    yield _other(book, errors, index, sheet)
+    except PasswordError as err:
+        raise ValueError("it is encrypted: save it without a password") from err
+    except (CalamineError, fastexcel.FastExcelError) as err:
+        raise NotAWorkbook(f"it is damaged, cut off, or no workbook: {err}") from err
 
 
-def _has_one_type(book: fastexcel.ExcelReader, index: int, column: str, header_row: int | None) -> bool:
-    try:
-        book.load_sheet(index, header_row=header_row, schema_sample_rows=None, use_columns=[column])
-    except fastexcel.UnsupportedColumnTypeCombinationError:
-        return False
-    return True
+def _other(book: CalamineWorkbook, errors: fastexcel.ExcelReader, index: int, about: SheetMetadata) -> Sheet:
+    sheet = book.get_sheet_by_index(index)
+    very = about.visible == SheetVisibleEnum.VeryHidden
+    state = "very hidden" if very else "hidden" if about.visible == SheetVisibleEnum.Hidden else None
+    ranges = [(top, left, bottom, right) for (top, left), (bottom, right) in sheet.merged_cell_ranges or []]
+    store, texts = CellStore(), dict[str, int]()
+    if sheet.start is not None:
+        top, left = sheet.start
+        found: list[tuple[int, int, int, int]] = []
+        for row, values in enumerate(sheet.iter_rows(), top):
+            for column, value in enumerate(values, left):
+                if isinstance(value, str):
+                    if value:
+                        found.append((row, column, Kind.TEXT, texts.setdefault(value, len(texts))))
+                else:
+                    found.append((row, column, *of_python(value)))
+            if len(found) > _BLOCK:
+                store.add(_cells(found))
+                found = []
+        found += [(row, column, Kind.ERROR, 0) for row, column in _errors(errors, index, top, left)]
+        store.add(_cells(found))
+    return Sheet(about.name, store.columns(), pa.array(list(texts), pa.string()), state, ranges)
 
 
-def _type(dtype: str, values: pa.Array) -> str:
-    """Workbooks know only floating numbers and points in time: integers and days are told by all values."""
-    if values.null_count == len(values):
-        return "null"
-    logical = TYPES[dtype]
-    if logical == "float64" and _all(pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), 2.0**53))):
-        return "int64"
-    if logical == "timestamp" and _all(pc.equal(pc.floor_temporal(values, unit="day"), values)):
-        return "date"
-    return logical
+def _errors(book: fastexcel.ExcelReader, index: int, top: int, left: int) -> Iterator[tuple[int, int]]:
+    """Where the error cells are: calamine gives them no value."""
+    _, errors = book.load_sheet(index, header_row=None, skip_rows=0, dtypes="string").to_arrow_with_errors()
+    for error in errors.errors if errors is not None else ():
+        if "Error(" in error.detail:
+            row, column = error.offset_position
+            yield top + row, left + column
 
 
-def _all(mask: pa.BooleanArray) -> bool:
-    return bool(pc.all(mask, min_count=0).as_py())
+def _cells(found: list[tuple[int, int, int, int]]) -> Cells:
+    rows, columns, kinds, values = np.array(found, np.int64).reshape(-1, 4).T
+    return Cells(rows.astype(np.int32), columns.astype(np.int32), kinds.astype(np.uint8), values.copy())

@@ -82,7 +82,7 @@ def test_a_column_that_mixes_dates_and_durations_is_text(read: Callable[..., Fil
 def test_a_table_may_begin_anywhere(read: Callable[..., FileCapture]) -> None:
     table: list[list[object]] = [["n", "mixed", "n"], [1, dt.datetime(2026, 1, 31), None], ["NA", dt.timedelta(hours=30), 2]]  # noqa: DTZ001 - no zones there
     capture = read(s=[[], [], *([None, None, *row] for row in table)])
-    assert _columns(capture.tables[0]) == [("n", "string", False), ("mixed", "string", False), ("n_1", "int64", True)]
+    assert _columns(capture.tables[0]) == [("n", "string", False), ("mixed", "string", False), ("n_2", "int64", True)]
 
 
 def test_a_workbook_under_another_name_is_still_a_workbook(read: Callable[..., FileCapture]) -> None:
