@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.types as t
 
-from dsplatform.schemas.delimited import unique_names
+from dsplatform.schemas.dialects import unique_names
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import Column, FileCapture, Json, Table
 from dsplatform.schemas.parquet_footer import Footer, not_whole

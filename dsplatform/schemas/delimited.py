@@ -1,309 +1,297 @@
-"""Delimited text (CSV, TSV and their kin): finds the dialect at the top of the file, then reads every row.
+"""Delimited text (CSV, TSV and their kin): every byte and every row is read, in streams.
 
-pyarrow reads the rows as text, in blocks, so memory does not grow with the file; `columns.py` types them. DuckDB was measured, too: its
-sniffer needs 3 to 8 ms a small file, and its typing loses leading zeros.
+A first pass finds the encoding (`encodings.py`), the first lines the dialect (`dialects.py`). Then pyarrow reads the rows as text, in
+blocks, so that memory does not grow with the file; `columns.py` types them. DuckDB was measured, too: its sniffer needs 3 to 8 ms a small
+file, and its typing loses leading zeros.
 """
 
-import bz2
-import csv
-import gzip
-import lzma
-import re
 from codecs import getincrementaldecoder
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from io import StringIO
-from itertools import islice
+from io import BufferedReader, BytesIO, RawIOBase, StringIO, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from dsplatform.schemas.columns import TextColumn, kind_of
-from dsplatform.schemas.model import NO_HINTS, Column, FileCapture, Hints, Json, Table
+from dsplatform.schemas.columns import TextColumn
+from dsplatform.schemas.compression import OPENERS, Bomb, opened
+from dsplatform.schemas.dialects import END, Findings, examine, sniff, unique_names
+from dsplatform.schemas.encodings import display, in_utf8, survey
+from dsplatform.schemas.frequencies import LIMIT
+from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Table
 
-DELIMITERS = (",", ";", "\t", "|")
+__all__ = ["OPENERS", "NotDelimited", "delimited_rows", "read_delimited", "unique_names"]
+
 SAMPLE_BYTES = 128 << 10
 """Read to find the dialect. A file that ends within is small: Python reads it whole in less time than pyarrow needs to begin."""
-SAMPLE_ROWS = 50
 BLOCKS = (1 << 20, 48 << 20)
-"""Bytes parsed at once: the second when a row is longer than the first."""
-END = "\x00end-of-data"
-"""A last line that we add ourselves. When it does not come back as a row of its own, it was swallowed by an open quote."""
-
-OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
-    "none": lambda path: cast(BinaryIO, path.open("rb", buffering=0)),
-    "gzip": lambda path: cast(BinaryIO, gzip.GzipFile(path)),
-    "bzip2": lambda path: cast(BinaryIO, bz2.BZ2File(path)),
-    "xz": lambda path: cast(BinaryIO, lzma.LZMAFile(path)),  # noqa: SIM115 - the caller's `with` closes it
-    "zstd": lambda path: cast(BinaryIO, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")),
-}
+"""Bytes parsed at once: the second when a row is longer than the first, which is also the longest row that is read."""
+COLUMN_BYTES = 2 << 10
+"""Of a block, at least, for each column, so that very wide tables are not read in slivers."""
+DISTINCT = 2_000_000
+"""Different values counted exactly in all columns together."""
 
 
 class NotDelimited(Exception):
     """The text shows no columns."""
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How the text is cut into cells, found in a sample of it."""
-
-    delimiter: str
-    quote: str
-    header: tuple[str, ...] | None
-    width: int
-    skip: int
-    """Lines to leave out before the rows: those above the header, and the header."""
-    above: int
-    """Of these, the ones above the header: titles, comments."""
-    regular: float
-    """Share of the sampled rows that have `width` cells."""
+class Unreadable(Exception):
+    """The text is a table that cannot be read; the sentence says why."""
 
 
 def read_delimited(path: Path, hint: str, compression: str, hints: Hints = NO_HINTS, *, certain: bool) -> FileCapture:
     """Reads the table. Where the text isn't `certain` to be one, raises `NotDelimited` for what does not look like columns."""
-    with OPENERS[compression](path) as stream:
-        sample = stream.read(SAMPLE_BYTES)
-    whole = len(sample) < SAMPLE_BYTES
-    failure: Exception = ValueError("no encoding fits")
-    for encoding in encodings(sample):
-        try:
-            text = _text(sample, encoding, whole=whole)
-            if not text.strip(" \t\r\n\x00\ufeff"):
-                return FileCapture.unreadable(f"{'the file holds' if whole else 'its first 128 KiB hold'} nothing but blanks", "csv")
-            dialect = sniff(text, hint)
-            if not certain and (dialect.width == 1 or dialect.regular < 0.9):
-                raise NotDelimited
-            reading = _Reading(path, compression, encoding, dialect)
-            return reading.capture_small(text) if whole else reading.capture()
-        except UnicodeError as err:
-            failure = err
-        except pa.ArrowInvalid as err:
-            if "invalid UTF8" not in str(err):
-                raise
-            failure = err
-    raise failure
+    try:
+        return _Reading(path, hint, compression, hints, certain=certain).capture()
+    except (Unreadable, Bomb) as err:
+        return FileCapture.unreadable(str(err), "csv")
 
 
-def encodings(sample: bytes) -> tuple[str, ...]:
-    """The encodings to try in turn. Only UTF-8 and Windows-1252 can fail; every byte is a character in Latin-1."""
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if sample.startswith(mark):
-            return (name,)
-    even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if max(even, odd) > len(sample) // 4:  # Western text in UTF-16 without a mark: every other byte is zero
-        return ("utf-16-le",) if odd > even else ("utf-16-be",)
-    return ("utf-8", "windows-1252", "latin-1")
-
-
-def sniff(text: str, hint: str) -> Dialect:
-    """The delimiter that cuts the lines most evenly, the quote, and whether the first even row is a header."""
-    lines = list(StringIO(text, newline=""))  # not splitlines, which also splits at characters such as U+2028
-    top = next((line for line in lines if line.strip()), "")
-    candidates = [char for char in DELIMITERS if char in top] or [char for char in DELIMITERS if char in text] or [","]
-    if hint in {"tsv", "tab"} and "\t" in candidates:
-        candidates = ["\t"]
-    marks = "|".join(map(re.escape, candidates))
-    single = "'" in text and '"' not in text and re.search(rf"(?m)(?:^|{marks})'[^'\n]*'(?:{marks}|$)", text)
-    dialects = [_cut(lines, char, quote) for quote in ("'\"" if single else '"') for char in candidates]
-    return max(dialects, key=lambda cut: cut.regular * (1 - 1 / cut.width) * (0.5 if cut.above else 1))
-
-
-def _cut(lines: list[str], delimiter: str, quote: str) -> Dialect:
-    csv.field_size_limit(1 << 30)
-    rows = list(islice(filter(None, csv.reader(lines, delimiter=delimiter, quotechar=quote)), SAMPLE_ROWS))
-    if not rows:
-        return Dialect(delimiter, quote, (), 1, len(lines), 0, 1.0)
-    width, often = Counter(map(len, rows)).most_common(1)[0]
-    first = next(index for index, row in enumerate(rows) if len(row) == width)
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote)
-    ends = [reader.line_num for row in islice(filter(None, reader), first + 1)]  # the line where each of these rows ends
-    above = ends[-2] if first else 0
-    header = is_header(rows[first], [row for row in rows[first + 1 :] if len(row) == width])
-    names = tuple(rows[first]) if header else None
-    return Dialect(delimiter, quote, names, width, ends[-1] if header else above, above, often / len(rows))
-
-
-def is_header(first: list[str], others: list[list[str]]) -> bool:
-    """Whether the first row names the columns: not when it looks like the rows below, cell by cell."""
-    kinds = [kind_of(cell) if cell else "null" for cell in first]
-    if all(kind in {"string", "null"} for kind in kinds):
-        return any(first)
-    votes = 0
-    for index, kind in enumerate(kinds):
-        below = {kind_of(row[index]) for row in others if row[index]}
-        if len(below) == 1 and below != {"string"} and kind != "null":
-            votes += -1 if below == {kind} else 1
-    return votes > 0
-
-
-def unique_names(names: list[str]) -> tuple[list[str], dict[str, Json]]:
-    """The names as they stand, `column_3` for an empty one, `name_2` for a second; and which columns (from 1) got another name."""
-    taken = set(names)
-    used: set[str] = set()
-    renamed: dict[str, Json] = {}
-    result = []
-    for position, name in enumerate(names, 1):
-        chosen = stem = name or f"column_{position}"
-        number = 2
-        while chosen in used or (chosen != name and chosen in taken):
-            chosen = f"{stem}_{number}"
-            number += 1
-        if chosen != name:
-            renamed[str(position)] = chosen
-        used.add(chosen)
-        result.append(chosen)
-    return result, renamed
+def delimited_rows(path: Path, hint: str, compression: str, hints: Hints = NO_HINTS) -> Iterator[pa.RecordBatch]:
+    """The rows that the capture counted, in their order: text under the columns' final names, null for an empty field."""
+    reading = _Reading(path, hint, compression, hints, certain=True)
+    for batch in reading.batches():
+        yield pa.RecordBatch.from_arrays(batch.columns, names=reading.names)
 
 
 class _Reading:
-    """One pass over all rows."""
+    """One table. Raises `Unreadable` or `NotDelimited`."""
 
-    def __init__(self, path: Path, compression: str, encoding: str, dialect: Dialect) -> None:
-        self._path, self._compression, self._encoding, self._dialect = path, compression, encoding, dialect
-        given = dialect.header
-        self._names, self._renamed = unique_names(list(given) if given is not None else [""] * dialect.width)
-        self._ended, self._misfits, self._examples = False, 0, list[Json]()
-        self._marker = END + dialect.delimiter * dialect.width  # one cell too many, so it is always handed to `_misfit`
+    def __init__(self, path: Path, hint: str, compression: str, hints: Hints, *, certain: bool) -> None:
+        self._path, self._compression, self._hints = path, compression, hints
+        with opened(path, compression) as stream:
+            sample = _full(stream, SAMPLE_BYTES)
+        self._whole = sample if len(sample) < SAMPLE_BYTES else None
+        self._survey = survey(self._open, hints, BLOCKS[-1])
+        if self._survey.long_line is not None:
+            raise Unreadable(f"line {self._survey.long_line} is longer than {BLOCKS[-1] >> 20} MiB")
+        text = _text(sample, self._survey.encoding, whole=self._whole is not None)
+        if not text.strip(" \t\r\n\x00\ufeff"):
+            raise Unreadable(f"{'the file holds' if self._whole is not None else 'its first 128 KiB hold'} nothing but blanks")
+        self._text = text
+        self._dialect = sniff(text, hint, hints.delimiter)
+        if not certain and (self._dialect.width == 1 or self._dialect.regular < 0.9):
+            raise NotDelimited
+        given = self._dialect.header
+        self.names, self._renamed = unique_names(list(given) if given is not None else [""] * self._dialect.width)
+        self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
 
     def capture(self) -> FileCapture:
-        """Reads; once more with long blocks if a row needs them."""
-        for block in BLOCKS:
+        """Reads all rows."""
+        columns = [TextColumn(max(64, min(LIMIT, DISTINCT // len(self.names)))) for _ in self.names]
+        if self._whole is not None:
+            rows = self._small_rows()
+            for column, texts in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+                column.add_texts(texts)
+        else:
+            self._profile(columns)
+        return self._captured(columns)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows as text, null for an empty field. Raises `Unreadable` behind the last row that could be read."""
+        if self._whole is not None:
+            rows = self._small_rows()
+            cells = zip(*rows, strict=True) if rows else [()] * len(self.names)
+            arrays = [pa.array([text or None for text in texts], pa.string()) for texts in cells]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(map(str, range(len(arrays)))))
+        else:
+            yield from self._big_batches()
+
+    def _open(self) -> BinaryIO:
+        return BytesIO(self._whole) if self._whole is not None else opened(self._path, self._compression)
+
+    def _small_rows(self) -> list[list[str]]:
+        dialect = self._dialect
+        lines = StringIO(self._marked(), newline="")
+        for _ in range(dialect.skip):
+            next(lines)
+        found = list(dialect.cells(lines))
+        rows = [row for row in found if len(row) == dialect.width]
+        self._ended = bool(found[-1]) and found[-1][0].startswith(END)
+        self._rows = len(rows)
+        self._misfits = len(found) - len(rows) - found.count([]) - self._ended
+        self._blank_lines = found.count([])
+        self._check_end()
+        return rows
+
+    def _marked(self) -> str:
+        return self._text + ("" if self._text.endswith(("\n", "\r")) else "\n") + self._dialect.marker + "\n"
+
+    def _big_batches(self) -> Iterator[pa.RecordBatch]:
+        """Reads in short blocks; from the start with long ones, past the rows that were given, if a row needs them."""
+        given = 0
+        for block in (max(BLOCKS[0], min(BLOCKS[-1], COLUMN_BYTES * len(self.names))), BLOCKS[-1]):
+            self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
             try:
-                return self._read(block)
+                with self._source() as source:
+                    for batch in self._parsed(source, block):
+                        seen = self._rows
+                        self._rows += batch.num_rows
+                        if self._rows > given:
+                            yield batch if seen >= given else batch.slice(given - seen)
+                            given = self._rows
+                self._check_end()
+                return
             except pa.ArrowInvalid as err:
                 if "straddling" not in str(err):
                     raise
-        return FileCapture.unreadable(f"a row is longer than {BLOCKS[-1] >> 20} MiB, or a quote is opened and never closed", "csv")
+        line = self._examine().open_quote
+        where = "a row" if line is None else f"a quote is opened in line {line} and not closed: the row"
+        raise Unreadable(f"{where} is longer than {BLOCKS[-1] >> 20} MiB")
 
-    def capture_small(self, text: str) -> FileCapture:
-        """The same from the whole text."""
-        dialect = self._dialect
-        lines = StringIO(text + ("" if text.endswith(("\n", "\r")) else "\n") + self._marker, newline="")
-        for _ in range(dialect.skip):
-            next(lines)
-        found = list(csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote))
-        rows = [row for row in found if len(row) == dialect.width]
-        self._ended = found[-1][0].startswith(END)
-        if len(rows) < len(found) - 1:
-            self._report_misfits(lines)
-        columns = [TextColumn() for _ in self._names]
-        for column, texts in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
-            column.add_texts(texts)
-        return self._captured(len(rows), columns)
-
-    def _report_misfits(self, lines: StringIO) -> None:
-        lines.seek(0)
-        reader = csv.reader(lines, delimiter=self._dialect.delimiter, quotechar=self._dialect.quote)
-        before = 0
-        for row in reader:
-            if before >= self._dialect.skip and row and len(row) != self._dialect.width:
-                self._misfit(row[0], before + 1, len(row))
-            before = reader.line_num
-
-    def _read(self, block: int) -> FileCapture:
-        self._ended, self._misfits, self._examples = False, 0, list[Json]()
-        rows, columns = 0, [TextColumn() for _ in self._names]
-        with self._source() as source:
-            for batch in _ahead(self._batches(source, block)):
-                rows += batch.num_rows
-                for column, values in zip(columns, batch.columns, strict=True):
-                    column.add(values)
-        return self._captured(rows, columns)
-
-    def _batches(self, source: pa.NativeFile, block: int) -> Iterator[pa.RecordBatch]:
-        keys = [str(index) for index in range(len(self._names))]
+    def _parsed(self, source: pa.NativeFile, block: int) -> Iterator[pa.RecordBatch]:
+        keys = list(map(str, range(len(self.names))))
         reader = pa_csv.open_csv(
             source,
-            read_options=pa_csv.ReadOptions(column_names=keys, skip_rows=self._dialect.skip, use_threads=False, block_size=block),
+            read_options=pa_csv.ReadOptions(column_names=keys, skip_rows=self._dialect.skip, use_threads=True, block_size=block),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self._dialect.delimiter,
                 quote_char=self._dialect.quote,
                 newlines_in_values=True,
-                invalid_row_handler=lambda row: self._misfit(row.text, row.number, row.actual_columns),
+                ignore_empty_lines=len(keys) == 1,  # else a blank line is a misfit, and counted
+                invalid_row_handler=self._misfit,
             ),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=True, null_values=[""]
+                column_types=dict.fromkeys(keys, pa.string()),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+                null_values=[""],
+                check_utf8=False,  # the survey has
             ),
         )
         with reader:
             yield from reader
 
-    def _misfit(self, text: str, line: int, cells: int) -> str:
-        """A row without the right number of cells: ours at the end, or one to report."""
-        if text.startswith(END):
+    def _misfit(self, row: pa_csv.InvalidRow) -> str:
+        """A row without the right number of cells: ours at the end, a blank line, or one to report."""
+        if row.text.startswith(END):
             self._ended = True
+        elif row.text in {"", "\r"}:
+            self._blank_lines += 1
         else:
             self._misfits += 1
-            if len(self._examples) < 5:
-                self._examples.append({"line": line, "cells": cells})
         return "skip"
 
-    def _source(self) -> pa.NativeFile:
-        return pa.PythonFile(_Utf8Source(OPENERS[self._compression](self._path), self._encoding, self._marker), mode="r")
+    def _profile(self, columns: list[TextColumn]) -> None:
+        """Two threads: pyarrow parses the next block in its own while two share out the columns of this one."""
 
-    def _captured(self, rows: int, columns: list[TextColumn]) -> FileCapture:
-        dialect, total = self._dialect, rows + self._misfits
-        if not self._ended:
-            return FileCapture.unreadable(f"a quote is opened and never closed: row {total} runs to the end of the file", "csv")
-        if self._misfits > rows:
-            return FileCapture.unreadable(
-                f"{self._misfits} of {total} rows do not have {dialect.width} cells; the first ones: {self._examples}", "csv"
-            )
+        def add(batch: pa.RecordBatch, part: int) -> None:
+            for index in range(part, len(columns), 2):
+                columns[index].add(batch.column(index))
+
+        batches = self.batches()
+        with ThreadPoolExecutor(2) as threads:
+            parts: list[Future[None]] = []
+            for batch in batches:
+                for future in parts:
+                    future.result()
+                parts = [threads.submit(add, batch, part) for part in (0, 1)]
+            for future in parts:
+                future.result()
+
+    def _source(self) -> pa.NativeFile:
+        return pa.PythonFile(_Marked(self._open(), self._survey.encoding, self._dialect.marker), mode="r")
+
+    def _check_end(self) -> None:
+        if self._ended:
+            return
+        line = self._examine().open_quote
+        raise Unreadable(f"a quote is opened in line {line} and never closed")
+
+    def _examine(self) -> Findings:
+        """A pass in Python for what is to be named by line."""
+        limit = BLOCKS[-1]
+        if self._whole is not None:
+            return examine(StringIO(self._marked(), newline=""), self._dialect, limit)
+        source = _Marked(self._open(), self._survey.encoding, self._dialect.marker)
+        with TextIOWrapper(BufferedReader(source, 1 << 20), "utf-8", newline="") as lines:
+            return examine(lines, self._dialect, limit)
+
+    def _captured(self, columns: list[TextColumn]) -> FileCapture:
+        dialect, found = self._dialect, Findings()
+        total = self._rows + self._misfits
+        if dialect.width == 1 and self._whole is None and self._survey.lines - dialect.skip > total:
+            found = self._examine()  # pyarrow does not tell blank lines from lines inside of quotes
+            self._blank_lines = found.blank_lines
+        elif self._misfits:
+            found = self._examine()
+        if self._misfits > self._rows:
+            first = ", ".join(f"line {line} has {cells}" for line, cells in found.misfits[:3])
+            raise Unreadable(f"{self._misfits} of {total} rows do not have {dialect.width} cells: {first}")
         details: dict[str, Json] = {
             "delimiter": dialect.delimiter,
             "quote": dialect.quote,
-            "encoding": self._encoding.removesuffix("-sig"),
-            "bom": self._encoding in {"utf-8-sig", "utf-16"},
+            "encoding": display(self._survey.encoding),
+            "bom": self._survey.bom,
             "header": dialect.header is not None,
             "compression": None if self._compression == "none" else self._compression,
         }
+        typed = tuple(column.column(name, self._hints) for name, column in zip(self.names, columns, strict=True))
+        profile = tuple(column.profile() for column in columns)
+        table = Table(None, typed, self._rows, {}, profile)
+        return FileCapture.ok("tsv" if dialect.delimiter == "\t" else "csv", (table,), details, self._notes(columns, found))
+
+    def _notes(self, columns: list[TextColumn], found: Findings) -> dict[str, Json]:
         notes: dict[str, Json] = {}
         if self._misfits:
-            notes |= {"ragged_rows": self._misfits, "ragged_examples": self._examples}
-        if dialect.above:
-            notes["lines_above_header"] = dialect.above
-        if self._renamed and dialect.header is not None:
+            examples: list[Json] = [{"line": line, "cells": cells} for line, cells in found.misfits]
+            notes |= {"ragged_rows": self._misfits, "ragged_examples": examples}
+        if self._blank_lines:
+            notes["blank_lines"] = self._blank_lines
+        if self._dialect.above:
+            notes["lines_above_header"] = self._dialect.above
+        if self._renamed and self._dialect.header is not None:
             notes["renamed_columns"] = self._renamed
-        typed = tuple(
-            Column(name, column.type, nullable=column.nulls > 0 or rows == 0) for name, column in zip(self._names, columns, strict=True)
-        )
-        return FileCapture.ok("tsv" if dialect.delimiter == "\t" else "csv", (Table(None, typed, rows),), details, notes)
+        if self._survey.guessed:
+            notes["encoding_guessed"] = True
+        if len(self._survey.line_ends) > 1:
+            notes["line_ends"] = dict(self._survey.line_ends)
+        if self._survey.nul_bytes:
+            notes["nul_bytes"] = self._survey.nul_bytes
+        untyped: dict[str, Json] = {}
+        for name, column in zip(self.names, columns, strict=True):
+            why = column.untyped()
+            if why is not None:
+                untyped[name] = why
+        if untyped:
+            notes["untyped_columns"] = untyped
+        return notes
 
 
-class _Utf8Source:
-    """What pyarrow reads from: decompressed bytes as UTF-8, with the marker as the last line."""
-
-    closed = False
+class _Marked(RawIOBase):
+    """What is parsed: the text as UTF-8, with the marker as the last line."""
 
     def __init__(self, stream: BinaryIO, encoding: str, marker: str) -> None:
-        self._stream, self._marker = stream, marker.encode()
-        self._decoder = None if encoding == "utf-8" else getincrementaldecoder(encoding)()
-        self._rest = b""
-        self._last = b"\n"
-        self._done = False
+        self._stream, self._chunks, self._marker = stream, in_utf8(stream, encoding), marker.encode()
+        self._rest, self._last, self._done = b"", b"\n", False
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes; none at the end."""
         while len(self._rest) < size and not self._done:
-            chunk = self._stream.read(size)
+            chunk = next(self._chunks, b"")
             self._done = not chunk
-            if self._decoder is not None:
-                chunk = self._decoder.decode(chunk, final=self._done).encode()
             self._last = chunk[-1:] or self._last
             if self._done:
-                chunk += (b"" if (self._last in b"\r\n") else b"\n") + self._marker + b"\n"
-            self._rest += chunk
+                chunk = (b"" if self._last in b"\r\n" else b"\n") + self._marker + b"\n"
+            self._rest = self._rest + chunk if self._rest else chunk
         part, self._rest = self._rest[:size], self._rest[size:]
         return part
 
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        part = self.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
     def close(self) -> None:
         """Closes the file below."""
-        self.closed = True
         self._stream.close()
+        super().close()
 
 
 def _text(sample: bytes, encoding: str, *, whole: bool) -> str:
@@ -313,16 +301,10 @@ def _text(sample: bytes, encoding: str, *, whole: bool) -> str:
     return text if whole or end < 0 else text[: end + 1]
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches; the next is parsed in a second thread while the caller types this one."""
-    first, second = next(batches, None), next(batches, None)
-    if first is not None:
-        yield first
-    if second is None:
-        return
-    with ThreadPoolExecutor(1) as thread:
-        batch: pa.RecordBatch | None = second
-        while batch is not None:
-            future: Future[pa.RecordBatch | None] = thread.submit(next, batches, None)
-            yield batch
-            batch = future.result()
+def _full(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or all that there are: some streams give less at a time."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -150,7 +150,7 @@ def _key(text: str) -> str:
 
 
 def hashes_of(texts: pa.Array) -> pa.Array:
-    """A 64-bit hash of each text, the same wherever and whenever it is computed. The words of the text are mixed as splitmix64 does."""
+    """A 64-bit hash of each text, the same wherever and whenever it is computed: its words times odd numbers, mixed as splitmix64 does."""
     length = pc.cast(pc.binary_length(texts), pa.uint64())
     if pc.max(length).as_py() > 64:  # one long text must not make all wide
         short = pc.less_equal(length, pa.scalar(64, pa.uint64()))
@@ -158,19 +158,13 @@ def hashes_of(texts: pa.Array) -> pa.Array:
         if all(map(len, parts)):
             return pa.concat_arrays([hashes_of(part) for part in parts])
     words = max(1, -(-pc.max(length).as_py() // 8))
-    padded = pc.ascii_rpad(texts, 8 * words, "\0")
+    padded = pc.ascii_rpad(texts, 8 * words, "\0")  # a word of zeros adds nothing, so the width does not count
     data = pa.Array.from_buffers(pa.uint64(), len(texts) * words, [None, padded.buffers()[-1]], offset=padded.offset * words)
     rows = pa.FixedSizeListArray.from_arrays(data, words)
     total = pc.multiply(length, pa.scalar(_STEPS[0], pa.uint64()))
     for word in range(words):
-        odd = (_STEPS[0] * (2 * word + 3)) % 2**64 | 1
-        total = pc.add(total, _mixed(pc.multiply(pc.list_element(rows, word), pa.scalar(odd, pa.uint64()))))
-    return _mixed(total)
-
-
-def _mixed(value: pa.Array) -> pa.Array:
-    """A bijection of 64 bits that leaves no pattern. Zero, the padding, stays zero."""
+        odd = _STEPS[1] * (2 * word + 1) % 2**64 ^ _STEPS[2] & ~1
+        total = pc.add(total, pc.multiply(pc.list_element(rows, word), pa.scalar(odd, pa.uint64())))
     for shift, step in ((30, _STEPS[1]), (27, _STEPS[2])):
-        value = pc.bit_wise_xor(value, pc.shift_right(value, pa.scalar(shift, pa.uint64())))
-        value = pc.multiply(value, pa.scalar(step, pa.uint64()))
-    return pc.bit_wise_xor(value, pc.shift_right(value, pa.scalar(31, pa.uint64())))
+        total = pc.multiply(pc.bit_wise_xor(total, pc.shift_right(total, pa.scalar(shift, pa.uint64()))), pa.scalar(step, pa.uint64()))
+    return pc.bit_wise_xor(total, pc.shift_right(total, pa.scalar(31, pa.uint64())))

@@ -11,7 +11,7 @@ from dsplatform.core.domain import ValueObject
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 SCHEMA_VERSION = 1
-READER_VERSION = "1"
+READER_VERSION = "2"
 """Part of the key under which captures are kept: raise it when the same bytes would be captured differently."""
 
 PROFILE_TOP, PROFILE_EXAMPLES, PROFILE_TEXT = 5, 3, 100
