@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from dsplatform.core.errors import Invalid
+from dsplatform.core.errors import Invalid, NotFound
 from dsplatform.schemas.logical import LogicalType
-from dsplatform.schemas.model import Column, Json
+from dsplatform.schemas.model import Column, Json, VersionSchema
 
 MAX_COLUMNS = 1_600
 """What PostgreSQL allows in a table."""
@@ -20,6 +20,38 @@ class TooManyColumns(Invalid):
     """A table of PostgreSQL can't have so many."""
 
     code = "too_many_columns"
+
+
+class SeveralTables(Invalid):
+    """More than one table with columns of its own; which one is meant is not said."""
+
+    code = "several_tables"
+
+
+class NoSuchTable(NotFound):
+    """No component, or no sheet, of that name was read."""
+
+    code = "no_such_table"
+
+
+def table_of(schema: VersionSchema, component: str | None = None, sheet: str | None = None) -> tuple[Column, ...]:
+    """The columns of the table that is meant: of this component, this sheet, or of all where all have the same columns.
+
+    Raises `NoSuchTable` and `SeveralTables`.
+    """
+    tables = {
+        key: columns for key, columns in schema.tables().items() if component in {None, key[0]} and sheet in {None, key[1]} and columns
+    }
+    if not tables:
+        where = " ".join(f"{kind} {name!r}" for kind, name in (("component", component), ("sheet", sheet)) if name is not None)
+        raise NoSuchTable(f"no table was read{f' in {where}' if where else ''}: `dsplatform schema` lists what there is")
+    distinct: dict[tuple[Column, ...], str] = {}
+    for (name, table), columns in tables.items():
+        distinct.setdefault(columns, name if table is None else f"{name}/{table}")
+    if len(distinct) > 1:
+        some = ", ".join(list(distinct.values())[:5]) + (f" and {len(distinct) - 5} more" if len(distinct) > 5 else "")
+        raise SeveralTables(f"there are {len(distinct)} tables with columns of their own ({some}): choose with --component and --sheet")
+    return next(iter(distinct))
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
