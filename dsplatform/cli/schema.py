@@ -213,7 +213,7 @@ def _show_export(captured: "VersionSchema", form: Form, slug: str, component: st
 
 def _show_changes(changes: "Comparison", *, as_json: bool) -> None:
     if as_json:
-        emit(changes)
+        emit({**changes.plain(), "sentences": changes.sentences()})
         return
     typer.echo(f"verdict: {changes.verdict}")
     same: dict[tuple[str, str, str], list[str]] = {}

@@ -129,7 +129,7 @@ def likeness(one: ColumnProfile, other: ColumnProfile, rows: tuple[int | None, i
 
     The mean of what both profiles tell, content counting three times: the share of rows without a value; the share of different values;
     the most frequent values of columns whose values repeat; the ranges of numbers and times (the quotient of their sizes, less the gap
-    between them); the least, greatest and mean length of texts (the mean of their quotients).
+    between them), and of texts whether bounds are the same; the least, greatest and mean length of texts (the mean of their quotients).
     """
     seen = [
         (1, _near(_share(one.nulls, rows[0]), _share(other.nulls, rows[1]))),
@@ -168,8 +168,11 @@ def _common(one: ColumnProfile, other: ColumnProfile, rows: tuple[int | None, in
 def _ranges(one: ColumnProfile, other: ColumnProfile) -> float | None:
     bounds = [_number(bound) for bound in (one.low, one.high, other.low, other.high)]
     numbers = [bound for bound in bounds if bound is not None]
-    if len(numbers) < 4:
-        return None
+    if len(numbers) < 4:  # texts: that bounds are the same says something, that they are not says nothing
+        same = [
+            mine == others for mine, others in ((one.low, other.low), (one.high, other.high)) if mine is not None and others is not None
+        ]
+        return sum(same) / len(same) if any(same) else None
     (a, b), (c, d) = sorted(numbers[:2]), sorted(numbers[2:])  # texts of numbers do not stand in their order
     whole = max(b, d) - min(a, c)
     gap = max(0.0, max(a, c) - min(b, d))

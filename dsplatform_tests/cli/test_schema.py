@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import Result
 
+from dsplatform.core.database import Database
 from dsplatform.core.errors import Invalid, NotFound
 
 Run = Callable[..., Result]
@@ -96,6 +97,27 @@ def test_the_history_lists_the_versions_that_changed_something(run: Run, shop: C
     assert [step["version"] for step in json.loads(run("schema", "shop@3", "--history", "--json").stdout)] == [1, 3]
 
 
+def test_a_version_that_is_not_captured_makes_the_numbers_after_it_uncertain(run: Run, shop: Callable[[str], int], tmp_path: Path) -> None:
+    shop("id\n1\n")
+    (tmp_path / "orders.csv").write_text("other\n1\n")
+    run("ingest", tmp_path / "orders.csv", "-d", "shop", "--no-dagster", "--no-schema")
+    shop("id,a\n1,2\n")
+    lines = [" ".join(line.split()) for line in run("schema", "shop", "--history").stdout.splitlines()]
+    for line, end in zip(lines[1:], ["the first version", "its schema is not captured", "was added"], strict=True):
+        assert line.endswith(end)
+    assert ["1.0.1 ? -" in lines[2], "1.1.0 ? compatible" in lines[3]] == [True, True]
+
+
+def test_values_that_no_present_reader_has_seen_are_left_out(run: Run, shop: Callable[[str], int], db: Database) -> None:
+    shop(ORDERS)
+    with db.transaction() as tx:
+        tx.execute("UPDATE file_schemas SET reader_version = 'older'")
+    lines = run("schema", "shop", "--stats").stdout.splitlines()
+    assert [line.split()[2:] for line in lines[2:]] == [["-"] * 5] * 4
+    (table,) = json.loads(run("schema", "shop", "--stats", "--json").stdout)
+    assert {column["profile"] for column in table["columns"]} == {None}
+
+
 def test_compare_shows_renames_kinds_and_sheets(book: Run, tmp_path: Path) -> None:
     workbook = openpyxl.load_workbook(tmp_path / "book.xlsx")
     workbook["South"].title = "Sud"
@@ -109,7 +131,9 @@ def test_compare_shows_renames_kinds_and_sheets(book: Run, tmp_path: Path) -> No
     assert "book.xlsx/North a widened column 'a' was int64 and is float64" in lines
     assert "orders.csv city renamed to City (string, 95% sure)" in lines
     assert "orders.csv day widened column 'day' was date and is timestamp" in lines
-    assert json.loads(book("schema", "shop", "--compare", "1", "--json").stdout)["verdict"] == "breaking"
+    changes = json.loads(book("schema", "shop", "--compare", "1", "--json").stdout)
+    assert (changes["verdict"], changes["sheets"][0]["renamed"][0]["after"]) == ("breaking", "Sud")
+    assert "orders.csv: column 'day' was date and is timestamp" in changes["sentences"]
     assert "identical" in book("schema", "shop", "--compare", "2").stdout
 
 

@@ -81,10 +81,17 @@ def test_how_alike_values_are(type_: str, before: str, after: str, alike: bool) 
     assert (0.1 + 0.85 * found >= TOLD_FROM) is alike
 
 
+def test_equal_bounds_of_texts_speak_for_a_rename_and_others_not_against_it() -> None:
+    footer = ColumnProfile(nulls=0, low="Rome", high="Zagreb")
+    assert likeness(footer, footer, ROWS) == 1
+    assert likeness(footer, ColumnProfile(nulls=0, low="Rome", high="Oslo"), ROWS) == pytest.approx(0.625)
+    assert likeness(footer, ColumnProfile(nulls=0, low="Bern", high="Oslo"), ROWS) is None
+
+
 def test_profiles_that_tell_nothing_of_the_values_are_none() -> None:
     assert likeness(ColumnProfile(), ColumnProfile()) is None
     assert likeness(ColumnProfile(nulls=0, distinct=4), ColumnProfile(nulls=0, distinct=4), ROWS) is None
-    assert likeness(ColumnProfile(low=float("nan"), high=1.0), ColumnProfile(low=0, high=1), ROWS) is None
+    assert likeness(ColumnProfile(low=float("nan"), high=float("inf")), ColumnProfile(low=0, high=1), ROWS) is None
 
 
 bounds = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates().map(str)
