@@ -11,9 +11,11 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import (
     AccessControl,
+    ArrivalGate,
     CaptureKeeper,
     DatasetDirectory,
     FileKeeper,
+    Merger,
     SchemaCapturer,
     SchemaReader,
     VersionReader,
@@ -34,6 +36,8 @@ from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.permissions.service import PermissionService
+from dsplatform.schemas.contracting import ContractService
+from dsplatform.schemas.gate import Gate
 from dsplatform.schemas.service import SchemaService
 from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.deletion import DeletionService
@@ -57,6 +61,7 @@ class Platform:
     deletion: DeletionService
     branches: BranchService
     schemas: SchemaService
+    contracts: ContractService
     ingestion: IngestionService
 
     def actor(self) -> Actor:
@@ -97,10 +102,12 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         storage = _storage(settings)
         files = FileService(db, storage, workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
-        versions = VersionService(db, files, datasets, permissions)
+        gate = Gate(db)
+        versions = VersionService(db, files, datasets, permissions, gate)
         deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions, permissions)
-        branches = BranchService(db, files, datasets, permissions, versions, schemas)
+        branches = BranchService(db, files, datasets, permissions, versions, schemas, gate)
+        contracts = ContractService(db, files, datasets, versions, permissions, branches)
         gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
         ingestion = IngestionService(
@@ -118,7 +125,21 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
         scrub = Scrub(db, storage, versions)
         yield Platform(
-            settings, db, outbox, permissions, files, gc, inventory, scrub, datasets, versions, deletion, branches, schemas, ingestion
+            settings,
+            db,
+            outbox,
+            permissions,
+            files,
+            gc,
+            inventory,
+            scrub,
+            datasets,
+            versions,
+            deletion,
+            branches,
+            schemas,
+            contracts,
+            ingestion,
         )
 
 
@@ -147,3 +168,5 @@ def _interfaces_hold(platform: Platform) -> None:
     _capturer: SchemaCapturer = platform.schemas
     _captures: CaptureKeeper = platform.schemas
     _figures: SchemaReader = platform.schemas
+    _gate: ArrivalGate = Gate(platform.db)
+    _merger: Merger = platform.branches

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -351,6 +351,23 @@ class StagedUpload:
             if ids.get(content_hash) not in rows:
                 raise Gone(f"content {content_hash} is stored no longer: the version that held it was deleted meanwhile")
         return ids
+
+    @contextmanager
+    def local_paths(self, hashes: Collection[ContentHash]) -> Iterator[Mapping[ContentHash, Path]]:
+        """See `core.interfaces.Upload.local_paths`. Our own copies come first: what the store has may be what they heal."""
+        if self._unsealed or self._unwritten:
+            raise AssertionError("seal() comes before local_paths(): what is held in memory has no path")
+        own = {content_hash: held.key for content_hash in hashes if (held := self._held.get(content_hash)) and held.key}
+        with self._db.autocommit() as tx:
+            keys = {content_hash: row[1] for content_hash, row in Files(tx).placed(set(hashes).difference(own)).items()} | own
+        with ExitStack() as paths:
+            found: dict[ContentHash, Path] = {}
+            for content_hash in hashes:
+                try:
+                    found[content_hash] = paths.enter_context(self._storage.local_path(keys[content_hash]))
+                except (KeyError, FileNotFoundError) as err:
+                    raise Gone(f"content {content_hash} is not in the store: upload it again") from err
+            yield found
 
     def reconcile(self) -> None:
         """Looks at the store again and writes what it lacks now, durably."""

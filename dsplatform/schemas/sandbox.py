@@ -18,19 +18,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import LifoQueue
+from typing import Any, TypeVar
 
 import psutil
 
 from dsplatform.core.domain import ValueObject
+from dsplatform.schemas.judging import Answer, Question
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints
 
 logger = logging.getLogger(__name__)
+A = TypeVar("A")
 
 COMMAND = [sys.executable, "-P", "-m", "dsplatform.schemas.sandbox"]
 MEMORY_BYTES = 1280 << 20
@@ -48,10 +51,16 @@ class Request(ValueObject):
     file_type: str
     name: str
     hints: Hints = NO_HINTS
+    question: Question | None = None
+    """What a contract asks of the rows; None: the file is captured."""
 
     def seconds(self) -> float:
-        """How long reading may take: a minute, and one more for each 512 MiB."""
-        return 60 * (1 + self.path.stat().st_size / (512 << 20))
+        """How long reading may take: a minute, and one more for each 512 MiB; five times that where rows are compared."""
+        return (60 if self.question is None else 300) * (1 + self.path.stat().st_size / (512 << 20))
+
+    def line(self) -> list[object]:
+        """As a child is asked."""
+        return [str(self.path), self.file_type, self.name, self.hints.plain(), self.question and self.question.plain()]
 
 
 class ChildDied(Exception):
@@ -69,26 +78,33 @@ class Sandbox:
 
     def extract(self, requests: Sequence[Request]) -> list[FileCapture]:
         """One capture per request, in their order. Never raises for what a file does to its reader."""
+        return self._each(requests, FileCapture.read, FileCapture.unreadable)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer per request, each of which has a question, in their order. Never raises for what a file does to its reader."""
+        return self._each(requests, Answer.read, Answer)
+
+    def _each(self, requests: Sequence[Request], read: Callable[[Mapping[str, Any]], A], died: Callable[[str], A]) -> list[A]:
         batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
         if len(batches) == 1:
-            return self._batch(batches[0])
+            return self._batch(batches[0], read, died)
         with ThreadPoolExecutor(len(self._children)) as threads:
-            return [capture for captures in threads.map(self._batch, batches) for capture in captures]
+            return [one for found in threads.map(lambda batch: self._batch(batch, read, died), batches) for one in found]
 
-    def _batch(self, requests: Sequence[Request]) -> list[FileCapture]:
-        captures: list[FileCapture] = []
+    def _batch(self, requests: Sequence[Request], read: Callable[[Mapping[str, Any]], A], died: Callable[[str], A]) -> list[A]:
+        found: list[A] = []
         child = self._free.get()
         try:
-            while len(captures) < len(requests):
+            while len(found) < len(requests):
                 try:
-                    for capture in child.ask(requests[len(captures) :]):
-                        captures.append(capture)  # noqa: PERF402 - what came before a death is kept
+                    for plain in child.ask(requests[len(found) :]):
+                        found.append(read(plain))  # noqa: PERF401 - what came before a death is kept
                 except ChildDied as err:
-                    logger.warning("a reader died on %s: %s", requests[len(captures)].name, err)
-                    captures.append(FileCapture.unreadable(str(err)))
+                    logger.warning("a reader died on %s: %s", requests[len(found)].name, err)
+                    found.append(died(str(err)))
         finally:
             self._free.put(child)
-        return captures
+        return found
 
     def close(self) -> None:
         """Ends the children; the next request starts new ones."""
@@ -111,11 +127,11 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
 
-    def ask(self, requests: Sequence[Request]) -> Iterator[FileCapture]:
-        """The captures as they come. Raises `ChildDied` at the file that ends the child, and ends early if it had just retired."""
+    def ask(self, requests: Sequence[Request]) -> Iterator[Mapping[str, Any]]:
+        """The answers as they come, in their plain form. Raises `ChildDied` at the file that ends the child, and ends early if it had just retired."""
         limits = [request.seconds() for request in requests]
         process = self._running()
-        question = [[str(request.path), request.file_type, request.name, request.hints.plain()] for request in requests]
+        question = [request.line() for request in requests]
         try:
             try:
                 assert process.stdin
@@ -128,7 +144,7 @@ class _Child:
                 line = self._line(process, limit)
                 if line is None:
                     return
-                yield FileCapture.read(json.loads(line))
+                yield json.loads(line)
         except BaseException:  # the thread that asked is going away or the child has failed: its next answers belong to nobody
             self.end()
             raise
@@ -177,7 +193,8 @@ def _environment() -> dict[str, str]:
     """What a child needs to start, and nothing that gives access to anything."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     # glibc's arenas and Arrow's own allocator keep what a big file needed; the system's gives it back.
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "TZ": "UTC"}
+    frugal = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
+    return {**kept, **frugal, "PYTHONPATH": os.pathsep.join(sys.path), "TZ": "UTC"}
 
 
 def serve() -> None:
@@ -196,13 +213,20 @@ def serve() -> None:
         question = sys.stdin.readline()
         if not question:
             break
-        for path, file_type, name, hints in json.loads(question):
-            capture = extract(Path(path), file_type, name, Hints(**hints))
-            answers.write(json.dumps(capture.plain()) + "\n")
+        for path, file_type, name, hints, asked in json.loads(question):
+            file = Path(path), file_type, name, Hints(**hints)
+            answers.write(json.dumps((extract(*file) if asked is None else _judge(*file, asked)).plain()) + "\n")
             answers.flush()
             used = this.memory_info()
             if used.rss > RETIRE_RSS or used.vms > RETIRE_ADDRESSES:
                 return  # what a big file leaves behind must not be missing for the next: a fresh child goes on
+
+
+def _judge(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[str, Any]) -> Answer:
+    from dsplatform.schemas.readers import rows
+    from dsplatform.schemas.rowchecks import answer
+
+    return answer(path, file_type, name, hints, Question.read(asked), rows)
 
 
 def _leave_with(parent: int) -> None:

@@ -1,15 +1,16 @@
 """Branches and tags, what differs between versions, their history, and merging."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Gone
-from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, VersionWriter
+from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, FileKeeper, Inspection, SchemaReader, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, file_path, pointer_name
-from dsplatform.core.values import Committed, Component, Content, DatasetRef, VersionChange
+from dsplatform.core.values import Arrival, Committed, Component, Content, DatasetRef, NotRead, VersionChange
 from dsplatform.versioning import comparison, graph, merging, model
 from dsplatform.versioning.comparison import Kind, Side, VersionDiff
 from dsplatform.versioning.graph import Parents, Picture
@@ -33,6 +34,7 @@ class BranchService:
         access: AccessControl,
         versions: VersionWriter,
         schemas: SchemaReader,
+        gate: ArrivalGate,
     ) -> None:
         self._db = db
         self._files = files
@@ -40,6 +42,7 @@ class BranchService:
         self._access = access
         self._versions = versions
         self._schemas = schemas
+        self._gate = gate
 
     # --- names -----------------------------------------------------------------------------------------------------------------
 
@@ -61,10 +64,15 @@ class BranchService:
         return self._create(actor, dataset, name, at, is_tag=True)
 
     def update_branch(self, actor: Actor, dataset: DatasetRef, name: str, to: str, *, expected_head: VersionId) -> Pointer:
-        """Moves a branch to any version of the dataset, provided that it is at `expected_head`. Raises `HeadMoved` where it is not."""
+        """Moves a branch to any version of the dataset, provided that it is at `expected_head`. Raises `HeadMoved` where it is not.
+
+        Where a contract is enforced that takes who may set it: nobody judges the version.
+        """
         with self._db.transaction() as tx:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, pointer_name(name))
+            if self._gate.enforced(tx, dataset.id, branch.name):
+                self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
             if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to)):
                 raise _moved(branch, dataset)
             return names.read(branch.name)
@@ -170,25 +178,73 @@ class BranchService:
         branch = pointer_name(into)
         chosen = {file_path(name): choice for name, choice in (choices or {}).items()}
         note = model.message(message) or f"merge {theirs} into {branch}"
-        for _ in range(MAX_ATTEMPTS):
-            with self._db.transaction() as tx:
-                self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
-                ours, their_id = self._sides(tx, dataset, branch, theirs)
-                parents = History(tx).parents(dataset.id)
-                if graph.is_ancestor(parents, their_id, ours.version_id):
-                    return Merged(MergeKind.ALREADY_MERGED, branch, ours.version_id, ours.version_number)
-                if graph.is_ancestor(parents, ours.version_id, their_id):
-                    if forwarded := self._fast_forward(tx, dataset, branch, ours, their_id):
-                        return forwarded
+        return self._merge(actor, dataset, theirs, branch, strategy, chosen, note, None)
+
+    def accept(
+        self,
+        actor: Actor,
+        dataset: DatasetRef,
+        version_number: int,
+        into: PointerName,
+        *,
+        strategy: str | None,
+        message: str,
+        within: Callable[[Transaction], None],
+    ) -> int:
+        """See `core.interfaces.Merger.accept`."""
+        with self._db.transaction() as tx:
+            names = self._begin(tx, actor, dataset)
+            if names.get(into) is None:
+                names.add(into, self._target(tx, dataset, str(version_number)), actor.user_id, is_tag=False)
+                within(tx)
+                return version_number
+        choice = None if strategy is None else Choice(strategy)
+        return self._merge(actor, dataset, str(version_number), into, choice, {}, model.message(message), within).version_number
+
+    def _merge(
+        self,
+        actor: Actor,
+        dataset: DatasetRef,
+        theirs: str,
+        branch: PointerName,
+        strategy: Choice | None,
+        choices: Mapping[FilePath, Choice],
+        message: str,
+        accepting: Callable[[Transaction], None] | None,
+    ) -> Merged:
+        """`accepting` runs in the transaction that moves the branch, and spares it the contract."""
+        with self._files.upload() as upload:
+            inspection = self._gate.inspect(upload)
+            for _ in range(MAX_ATTEMPTS):
+                try:
+                    with self._db.transaction() as tx:
+                        self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
+                        ours, their_id = self._sides(tx, dataset, branch, theirs)
+                        parents = History(tx).parents(dataset.id)
+                        if graph.is_ancestor(parents, their_id, ours.version_id):
+                            if accepting:
+                                accepting(tx)
+                            return Merged(MergeKind.ALREADY_MERGED, branch, ours.version_id, ours.version_number)
+                        if graph.is_ancestor(parents, ours.version_id, their_id):
+                            change = _merge_change(actor, dataset, branch, ours, their_id, {}, message)
+                            if forwarded := self._fast_forward(tx, change, ours, their_id, None if accepting else inspection):
+                                if accepting:
+                                    accepting(tx)
+                                return forwarded
+                            continue
+                        changed = self._changed(tx, parents, ours, their_id, strategy, choices)
+                except NotRead as unread:
+                    upload.seal()
+                    inspection.read(unread.arrival)
                     continue
-                changed = self._changed(tx, parents, ours, their_id, strategy, chosen)
-            outcome = self._commit(_merge_change(actor, dataset, branch, ours, their_id, changed, note))
-            if isinstance(outcome, HeadMoved):
-                continue
-            if isinstance(outcome, DsplatformError):
-                raise outcome
-            counts = outcome.added, outcome.updated, outcome.removed
-            return Merged(MergeKind.MERGED, branch, outcome.version_id, outcome.version_number, *counts)
+                change = _merge_change(actor, dataset, branch, ours, their_id, changed, message)
+                outcome = self._commit(replace(change, accepted=accepting is not None), accepting)
+                if isinstance(outcome, HeadMoved):
+                    continue
+                if isinstance(outcome, DsplatformError):
+                    raise outcome
+                counts = outcome.added, outcome.updated, outcome.removed
+                return Merged(MergeKind.MERGED, branch, outcome.version_id, outcome.version_number, *counts)
         raise Conflict(f"branch {branch!r} of dataset {dataset.slug!r} is being changed by many at once: try again")
 
     def _sides(self, tx: Transaction, dataset: DatasetRef, branch: PointerName, theirs: str) -> tuple[Head, VersionId]:
@@ -197,10 +253,20 @@ class BranchService:
             raise _no_branch(branch, dataset)
         return ours, Versions(tx).named(dataset, theirs)
 
-    def _fast_forward(self, tx: Transaction, dataset: DatasetRef, branch: PointerName, ours: Head, to: VersionId) -> Merged | None:
-        """None where the branch moved meanwhile."""
+    def _fast_forward(
+        self, tx: Transaction, change: VersionChange, ours: Head, to: VersionId, inspection: Inspection | None
+    ) -> Merged | None:
+        """None where the branch moved meanwhile. Judged by an enforced contract, unless no inspection is given."""
+        dataset, branch = change.dataset, change.branch
         self._datasets.lock(tx, dataset.id)
         Versions(tx).living(to)
+        if inspection is not None and self._gate.enforced(tx, dataset.id, branch):
+            pairs = History(tx).differing(ours.version_id, to)
+            put = {pair.name: _content(pair.after) for pair in pairs if pair.after is not None}
+            gone = tuple(pair.name for pair in pairs if pair.after is None)
+            before = tuple(Versions(tx).components(ours.version_id))
+            if refusal := inspection.judge(tx, Arrival(dataset, branch, ours.version_id, before, put, gone)):
+                raise model.refused(change, refusal)
         if not Pointers(tx).move(dataset.id, branch, ours.version_id, to):
             return None
         return Merged(MergeKind.FAST_FORWARDED, branch, to, Versions(tx).number(to))
@@ -222,10 +288,14 @@ class BranchService:
             bases = [History(tx).named(base, names) for base in graph.merge_bases(parents, ours.version_id, theirs)]
         return merging.merge(differing, bases, strategy, choices)
 
-    def _commit(self, change: VersionChange) -> Committed | DsplatformError:
+    def _commit(self, change: VersionChange, accepting: Callable[[Transaction], None] | None) -> Committed | DsplatformError:
+        def within(tx: Transaction, _index: int, _committed: Committed) -> None:
+            if accepting:
+                accepting(tx)
+
         with self._files.upload() as upload:
             upload.adopt([content.content_hash for content in change.put.values()])
-            (outcome,) = self._versions.publish(upload, [change], lambda _tx, _index, _committed: None)
+            (outcome,) = self._versions.publish(upload, [change], within)
             return outcome
 
     # --- within a transaction --------------------------------------------------------------------------------------------------
@@ -279,13 +349,13 @@ def _merge_change(
     changed: Mapping[FilePath, Component | None],
     message: str,
 ) -> VersionChange:
-    put = {
-        name: Content(component.content_hash, component.file_size, component.file_type, is_new=False)
-        for name, component in changed.items()
-        if component is not None
-    }
+    put = {name: _content(component) for name, component in changed.items() if component is not None}
     remove = tuple(name for name, component in changed.items() if component is None)
     return VersionChange(actor, dataset, put, remove, branch, message, expected_head=ours.version_id, merge_parent=theirs)
+
+
+def _content(component: Component) -> Content:
+    return Content(component.content_hash, component.file_size, component.file_type, is_new=False)
 
 
 def _side(dataset: DatasetRef, version: Version) -> Side:

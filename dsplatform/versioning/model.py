@@ -1,16 +1,19 @@
 """Rules of versions: what a change means against a parent, and the document that records it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.types import ContentHash, DatasetId, FilePath, PointerName, VersionId
-from dsplatform.core.values import CommitMode, Component, Content, VersionChange
+from dsplatform.core.values import CommitMode, Component, Content, EnforcedRule, Refusal, VersionChange
 
 OVERLAY_FORMAT = "dsplatform.overlay/1"
+QUARANTINE = "quarantine/"
+TOLD = 10
+"""Sentences of a report that an error shows."""
 
 
 class VersionMissing(NotFound):
@@ -35,6 +38,12 @@ class EmptyVersion(Invalid):
     """A version without any component would say nothing."""
 
     code = "empty_version"
+
+
+class ContractBreached(Conflict):
+    """What was to be committed is against the contract of its branch, which is enforced."""
+
+    code = "contract_breached"
 
 
 class PointerTaken(Conflict):
@@ -145,6 +154,15 @@ class Draft(ValueObject):
     """Whether the branch is new and begins at `seen`, the head of `main`."""
     difference: Difference
     overlay: bytes
+    rule: EnforcedRule | None = None
+    """The terms that it was judged by."""
+    aside: tuple[PointerName, Refusal] | None = None
+    """The quarantine branch that it goes to instead of its own, and why."""
+
+    @property
+    def branch(self) -> PointerName:
+        """Where the version goes."""
+        return self.aside[0] if self.aside else self.change.branch
 
     @property
     def makes_version(self) -> bool:
@@ -203,6 +221,24 @@ def overlay(change: VersionChange, seen: Head | None, diff: Difference, at: date
     if merged is not None:
         document["merge_parent"] = {"number": merged.number, "overlay": merged.overlay_hash}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def refused(change: VersionChange, refusal: Refusal, *, first: bool = False) -> ContractBreached:
+    """The error that says why a change is kept from its branch. `first`: there is no version at which quarantine could begin."""
+    if change.merge_parent is not None:
+        way_out = "correct the other version, or let a person decide: `dsplatform contract --help`"
+    else:
+        way_out = "correct it and send it again" + (" (a first version has no branch that quarantine could begin at)" if first else "")
+    shown = "; ".join(refusal.sentences[:TOLD])
+    more = f"; and {len(refusal.sentences) - TOLD} more" if len(refusal.sentences) > TOLD else ""
+    where = f"the contract of branch {change.branch!r} of dataset {change.dataset.slug!r}"
+    return ContractBreached(f"{where} is enforced, and this breaks it: {shown}{more}; {way_out}")
+
+
+def quarantine_branch(day: date, taken: Collection[str]) -> PointerName:
+    """The branch for what arrives in quarantine on this day: `quarantine/2026-01-31`, then `-2`, `-3` and so on."""
+    name = f"{QUARANTINE}{day.isoformat()}"
+    return PointerName(next(each for each in (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))) if each not in taken))
 
 
 def parse_reference(raw: str) -> tuple[str, str | None]:

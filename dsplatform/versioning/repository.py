@@ -1,7 +1,7 @@
 """Tables and statements of versions, their components, branches and tags."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -336,6 +336,15 @@ class Pointers:
         return Head(
             VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]), row["component_count"], row["total_bytes"]
         )
+
+    def below(self, dataset_id: DatasetId, start: str) -> Collection[str]:
+        """The names of branches and tags that begin so."""
+        rows = self._tx.tuples(
+            "SELECT pointer_name FROM dataset_pointers WHERE dataset_id = :dataset AND starts_with(pointer_name, :start)",
+            dataset=dataset_id,
+            start=start,
+        )
+        return {name for (name,) in rows}
 
     def create(self, dataset_id: DatasetId, branch: PointerName, version_id: VersionId, user_id: int) -> bool:
         """A new branch; False when the name is taken."""

@@ -1,6 +1,7 @@
 """Making and reading versions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from threading import Lock
@@ -10,7 +11,7 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.failpoints import reach
-from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Upload
+from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, FileKeeper, Inspection, Upload
 from dsplatform.core.types import MAIN, ContentHash, FileId, FilePath, PermissionType, VersionId, file_path, pointer_name
 from dsplatform.core.values import (
     CommitMode,
@@ -19,6 +20,7 @@ from dsplatform.core.values import (
     Content,
     DatasetRef,
     FileUse,
+    NotRead,
     Refused,
     Source,
     UploadOvertaken,
@@ -26,6 +28,7 @@ from dsplatform.core.values import (
 )
 from dsplatform.core.verification import Verification
 from dsplatform.versioning import model, verification
+from dsplatform.versioning.enforcement import Enforcement
 from dsplatform.versioning.model import Difference, Draft, Head, HeadMoved, Replaced, Version, parse_reference
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
 from dsplatform.versioning.turns import Turns
@@ -58,6 +61,7 @@ class VersionService:
         files: FileKeeper,
         datasets: DatasetDirectory,
         access: AccessControl,
+        gate: ArrivalGate,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -65,6 +69,8 @@ class VersionService:
         self._files = files
         self._datasets = datasets
         self._access = access
+        self._gate = gate
+        self._enforcement = Enforcement(gate, clock)
         self._clock = clock
         self._turns = Turns()
         self._rebasing = Lock()
@@ -188,14 +194,14 @@ class VersionService:
     def _publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
     ) -> Sequence[Committed | DsplatformError]:
+        inspection = self._gate.inspect(upload)
         drafts: dict[int, Draft] = {}
         outcomes: dict[int, Committed | DsplatformError] = {}
         for index, change in enumerate(changes):
             if self._turns.raced(change.dataset.id):
                 continue  # a draft would likely be void
             try:
-                with self._db.autocommit() as tx:
-                    drafts[index] = self._draft(tx, change)
+                drafts[index] = self._judged_draft(upload, inspection, change)
             except DsplatformError as err:
                 outcomes[index] = err
         overlays = dict(zip(drafts, self._hold(upload, list(drafts.values())), strict=True))
@@ -205,9 +211,9 @@ class VersionService:
                 continue
             try:
                 if index in drafts:
-                    outcomes[index] = self._commit_draft(upload, drafts[index], overlays[index], _at(index, within))
+                    outcomes[index] = self._commit_draft(upload, inspection, drafts[index], overlays[index], _at(index, within))
                 else:
-                    outcomes[index] = self._rebase(upload, change, _at(index, within))
+                    outcomes[index] = self._rebase(upload, inspection, change, _at(index, within))
                 reach("version.committed")
             except DsplatformError as err:
                 outcomes[index] = err
@@ -215,13 +221,29 @@ class VersionService:
 
     # --- one change ------------------------------------------------------------------------------------------------------------
 
-    def _draft(self, tx: Transaction, change: VersionChange) -> Draft:
-        """Works a change out against the present head. Without the dataset's lock nothing holds that: the commit compares again."""
+    def _judged_draft(self, upload: Upload, inspection: Inspection, change: VersionChange) -> Draft:
+        """A draft, for which contents are read where a contract asks for it. No transaction is open meanwhile."""
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                with self._db.autocommit() as tx:
+                    return self._draft(tx, inspection, change)
+            except NotRead as unread:
+                upload.seal()
+                inspection.read(unread.arrival)
+        raise _too_many(change)
+
+    def _draft(self, tx: Transaction, inspection: Inspection, change: VersionChange) -> Draft:
+        """Works a change out against the present head, and judges it by the contract that is enforced there.
+
+        Without the dataset's lock nothing holds head and contract: the commit compares both again. Raises `NotRead`, and
+        `ContractBreached` for what may not even go to quarantine.
+        """
         self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
         seen, forks = self._head(tx, change)
+        rule = self._enforcement.rule(tx, change)
         versions = Versions(tx)
         if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
-            return Draft(change, seen, forks, Difference({}, {}, (), 0), b"")  # committing it answers with the earlier version
+            return Draft(change, seen, forks, Difference({}, {}, (), 0), b"", rule)  # committing it answers with the earlier version
         self._expect(change, seen)
         if seen is None:
             differing: Mapping[FilePath, Replaced | None] = dict.fromkeys(change.put)
@@ -231,8 +253,10 @@ class VersionService:
             parent = versions.sizes(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else {}
         diff = model.difference(change, differing, parent)
         model.must_hold_something(change, seen, diff)
+        aside = None if rule is None or diff.is_empty else self._enforcement.aside(tx, inspection, change, seen, diff)
+        goes = replace(change, branch=aside[0]) if aside else change
         merged = None if change.merge_parent is None else versions.get(change.merge_parent)
-        return Draft(change, seen, forks, diff, model.overlay(change, seen, diff, self._clock(), merged))
+        return Draft(change, seen, forks, diff, model.overlay(goes, seen, diff, self._clock(), merged), rule, aside)
 
     def _head(self, tx: Transaction, change: VersionChange) -> tuple[Head | None, bool]:
         pointers = Pointers(tx)
@@ -260,7 +284,12 @@ class VersionService:
         return hashes
 
     def _commit_draft(
-        self, upload: Upload, draft: Draft, overlay: ContentHash | None, within: Callable[[Transaction, Committed], None]
+        self,
+        upload: Upload,
+        inspection: Inspection,
+        draft: Draft,
+        overlay: ContentHash | None,
+        within: Callable[[Transaction, Committed], None],
     ) -> Committed:
         for attempt in range(MAX_ATTEMPTS):
             try:
@@ -270,14 +299,16 @@ class VersionService:
                 return committed
             except HeadMoved:
                 self._turns.lost(draft.change.dataset.id)
-                return self._rebase(upload, draft.change, within)
+                return self._rebase(upload, inspection, draft.change, within)
             except UploadOvertaken:
                 upload.reconcile()
             except SerializationFailed:
                 back_off(attempt)
         raise _too_many(draft.change)
 
-    def _rebase(self, upload: Upload, change: VersionChange, within: Callable[[Transaction, Committed], None]) -> Committed:
+    def _rebase(
+        self, upload: Upload, inspection: Inspection, change: VersionChange, within: Callable[[Transaction, Committed], None]
+    ) -> Committed:
         """Works the change out again and commits it while the dataset's lock keeps the writers of other processes away.
 
         The one place where a transaction stays open while bytes are written: a few hundred of the overlay, the rest is durable by now.
@@ -288,12 +319,15 @@ class VersionService:
             try:
                 with self._rebasing, self._db.transaction() as tx:
                     self._datasets.lock(tx, change.dataset.id)
-                    draft = self._draft(tx, change)
+                    draft = self._draft(tx, inspection, change)
                     (overlay,) = self._hold(upload, [draft])
                     upload.seal()
                     committed = self._write(tx, upload, draft, overlay)
                     within(tx, committed)
                 return committed
+            except NotRead as unread:
+                upload.seal()
+                inspection.read(unread.arrival)
             except UploadOvertaken:
                 upload.reconcile()
             except SerializationFailed:
@@ -308,8 +342,10 @@ class VersionService:
         # makes numbers follow each other without gaps.
         self._datasets.lock(tx, change.dataset.id)
         # A branch that exists is compared when it moves; where a new one begins is compared here.
-        if (draft.forks or draft.seen is None) and self._head(tx, change) != (draft.seen, draft.forks):
+        if (draft.forks or draft.seen is None or draft.aside) and self._head(tx, change) != (draft.seen, draft.forks):
             raise _moved(change)
+        if self._enforcement.rule(tx, change) != draft.rule:
+            raise _moved(change)  # judged by terms that have changed: what counts now, counts
         return self._write(tx, upload, draft, overlay)
 
     def _write(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
@@ -317,7 +353,9 @@ class VersionService:
         change, diff = draft.change, draft.difference
         versions, pointers = Versions(tx), Pointers(tx)
         if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
-            return self._answer(draft, earlier, versions.number(earlier), created=False)
+            answer = self._answer(draft, earlier, versions.number(earlier), created=False)
+            aside = self._gate.aside(tx, earlier)
+            return replace(answer, branch=aside[0], quarantined_from=change.branch, breaches=tuple(aside[1])) if aside else answer
         seen, forks = draft.seen, draft.forks
         if overlay is None:
             if seen is None:
@@ -331,25 +369,30 @@ class VersionService:
         version_id, number = versions.add(draft, ids[overlay], ids)
         reach("version.committing")
         main_if_missing(pointers, draft, version_id)
-        if seen is None or forks:
-            moved = pointers.create(change.dataset.id, change.branch, version_id, change.actor.user_id)
+        if seen is None or forks or draft.aside:
+            moved = pointers.create(change.dataset.id, draft.branch, version_id, change.actor.user_id)
         else:
             moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id)
         if not moved:
             raise _moved(change)
         reach("version.moved")
-        tx.publish(VersionCommitted(change.dataset.id, version_id, change.branch))
-        return self._answer(draft, version_id, number, created=True)
+        tx.publish(VersionCommitted(change.dataset.id, version_id, draft.branch))
+        committed = self._answer(draft, version_id, number, created=True)
+        if draft.aside:
+            self._gate.put_aside(tx, committed)
+        return committed
 
     def _answer(self, draft: Draft, version_id: VersionId, number: int, *, created: bool) -> Committed:
         diff = draft.difference
         return Committed(
             draft.change.dataset,
-            draft.change.branch,
+            draft.branch,
             version_id,
             number,
             created,
             len(diff.added) if created else 0,
             len(diff.updated) if created else 0,
             len(diff.removed) if created else 0,
+            draft.change.branch if draft.aside else None,
+            draft.aside[1].sentences if draft.aside else (),
         )

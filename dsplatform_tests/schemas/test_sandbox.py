@@ -20,7 +20,7 @@ CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
 STUB = """
 import json, os, signal, sys, time
 for question in sys.stdin:
-    for path, kind, name, _ in json.loads(question):
+    for path, kind, name, *_ in json.loads(question):
         if name == "crash": os.kill(os.getpid(), signal.SIGSEGV)
         if name == "fail": sys.exit(3)
         if name == "hang": time.sleep(600)

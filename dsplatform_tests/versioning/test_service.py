@@ -17,6 +17,7 @@ from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound
 from dsplatform.core.settings import Settings
+from dsplatform.core.interfaces import Inspection
 from dsplatform.core.types import FilePath, PermissionType, PointerName, VersionId, file_path
 from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, UploadOvertaken, VersionChange
 from dsplatform.datasets.service import DatasetService
@@ -469,9 +470,9 @@ def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, da
     meet = make.meeting(committers)
     real = VersionService._draft
 
-    def draft(self: VersionService, tx: Transaction, change: VersionChange) -> Any:
+    def draft(self: VersionService, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
         drafts.append(1)
-        worked_out = real(self, tx, change)
+        worked_out = real(self, tx, inspection, change)
         meet()  # all have seen the same head
         return worked_out
 
@@ -507,9 +508,9 @@ def test_writers_of_one_process_take_turns_and_work_nothing_out_twice(
     drafts: list[int] = []
     real = VersionService._draft
 
-    def draft(self: VersionService, tx: Transaction, change: VersionChange) -> Any:
+    def draft(self: VersionService, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
         drafts.append(1)
-        return real(self, tx, change)
+        return real(self, tx, inspection, change)
 
     monkeypatch.setattr(VersionService, "_draft", draft)
     with make.crowded(settings, database_url, 8) as platform:
