@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsplatform.schemas.delimited import OPENERS
+from dsplatform.schemas.compression import opened
 from dsplatform.schemas.json_shapes import TooDeep
 from dsplatform.schemas.model import Json
 
@@ -161,7 +161,7 @@ class Records:
     def _texts(self) -> Iterator[tuple[str, bool]]:
         """The file decoded, in portions; the last one is marked."""
         read = 0
-        with OPENERS[self.layout.compression](self.layout.path) as stream:
+        with opened(self.layout.path, self.layout.compression) as stream:
             chunk = stream.read(CHUNK_BYTES)
             self.encoding = json.detect_encoding(chunk[:4])
             decoder = getincrementaldecoder(self.encoding)()

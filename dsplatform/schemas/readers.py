@@ -2,14 +2,14 @@
 
 import json
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from dsplatform.schemas.delimited import OPENERS, NotDelimited, read_delimited
+from dsplatform.schemas.compression import only_member, opened
+from dsplatform.schemas.delimited import NotDelimited, delimited_rows, read_delimited
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, hint_of
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
@@ -22,7 +22,6 @@ MAGIC = {
     b"PARE": "parquet",
     b"ARROW1": "arrow",
     b"FEA1": "arrow",
-    b"\xff\xff\xff\xff": "arrow",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
     b"\xd0\xcf\x11\xe0": "xls",
@@ -88,9 +87,7 @@ def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None)
 
             return json_rows(JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl"))
         case "text":
-            from dsplatform.schemas.delimited import delimited_rows
-
-            return delimited_rows(path, kind.ending, kind.compression, hints, certain=kind.certain)
+            return delimited_rows(path, kind.ending, kind.compression, hints)
     raise NoRows(f"the rows of files of the kind {kind.name} are not read")
 
 
@@ -129,14 +126,14 @@ def _kind(path: Path, file_type: str, hint: str) -> _Kind:
     if not head:
         return _Kind("empty")
     ending = hint.partition(".")[0]
-    found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
+    found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None) or ("arrow" if _is_arrow_stream(head) else None)
     compression = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), "none")
-    if found == "zip" and "zip" in OPENERS and hint not in WORKBOOK_ENDINGS and (member := _only_member(path)) is not None:
+    if found == "zip" and hint not in WORKBOOK_ENDINGS and (member := only_member(path)) is not None:
         found, compression, ending = None, "zip", hint_of(member)
     if found is not None:
         return _Kind(found)
     if compression != "none":
-        with OPENERS[compression](path) as stream:
+        with opened(path, compression) as stream:
             head = stream.read(HEAD_BYTES)
     start = _start(head)
     if ending in JSON_ENDINGS or (file_type in {"json", "jsonl"} and start in {"{", "["}):
@@ -146,13 +143,10 @@ def _kind(path: Path, file_type: str, hint: str) -> _Kind:
     return _Kind("opaque" if not certain and _is_binary(head) else "text", compression, ending, certain=certain)
 
 
-def _only_member(path: Path) -> str | None:
-    """The name of the one file in an archive that is no workbook."""
-    from dsplatform.schemas.workbooks import workbook_kind
-
-    with zipfile.ZipFile(path) as archive:
-        files = [item.filename for item in archive.infolist() if not item.is_dir()]
-    return files[0] if len(files) == 1 and workbook_kind(path) is None else None
+def _is_arrow_stream(head: bytes) -> bool:
+    """Whether it begins with the mark of a message, and how long its head is: whole words."""
+    length = int.from_bytes(head[4:8], "little")
+    return head.startswith(b"\xff\xff\xff\xff") and 0 < length < 1 << 26 and length % 8 == 0
 
 
 def _start(head: bytes) -> str:
@@ -175,16 +169,14 @@ def _sentence(err: Exception, path: Path) -> str:
 
 
 def _workbook(path: Path, container: str, hint: str) -> FileCapture:
-    from fastexcel import FastExcelError
-
-    from dsplatform.schemas.workbooks import read_workbook
+    from dsplatform.schemas.workbooks import NotAWorkbook, read_workbook
 
     kind = _book(path, container, hint)
     if kind is None:
         return FileCapture.opaque("zip")
     try:
         return read_workbook(path, kind)
-    except FastExcelError:
+    except NotAWorkbook:
         if hint in WORKBOOK_ENDINGS or container == "zip":
             raise
         return FileCapture.opaque("ole")  # the container of old Office files of every sort

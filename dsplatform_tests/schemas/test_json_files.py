@@ -215,7 +215,9 @@ def test_it_does_not_matter_where_a_portion_ends(tmp_path: Path, monkeypatch: py
 
 
 def test_the_profile_counts_all_rows_also_where_the_first_ones_look_otherwise(tmp_path: Path) -> None:
-    lines = [{"id": number, "late": number, "big": number, "text": "x", "list": [number], "gone": None} for number in range(20_000)]
+    lines: list[dict[str, object]] = [
+        {"id": number, "late": number, "big": number, "text": "x", "list": [number], "gone": None} for number in range(20_000)
+    ]
     lines += [{"id": -5, "late": 0.5, "big": 2**63, "text": None, "list": None}, {"id": 7}]
     capture = _read(tmp_path, "\n".join(map(json.dumps, lines)))
     (table,) = capture.tables
