@@ -96,12 +96,7 @@ class TextColumn:
         """The next rows; null where the field was empty."""
         self.nulls += values.null_count
         if values.null_count < len(values):
-            counted = pc.value_counts(values)
-            texts, counts = counted.field("values"), counted.field("counts")
-            if values.null_count:
-                present = pc.is_valid(texts)
-                texts, counts = texts.filter(present), counts.filter(present)
-            self._frequencies.add(texts, counts)
+            texts, counts = self._frequencies.take(values)
             ends = pc.min_max(texts)
             self._extend(ends["min"].as_py(), ends["max"].as_py())
             self._lengths = lengths_with(self._lengths, pc.utf8_length(texts), counts)

@@ -178,19 +178,15 @@ class _Reading:
     def _profile(self, columns: list[TextColumn]) -> None:
         """Two threads: pyarrow parses the next block in its own while two share out the columns of this one."""
 
-        def add(batch: pa.RecordBatch, part: int) -> None:
-            for index in range(part, len(columns), 2):
-                columns[index].add(batch.column(index))
-
         batches = self.batches()
         with ThreadPoolExecutor(2) as threads:
             parts: list[Future[None]] = []
             for batch in batches:
-                for future in parts:
-                    future.result()
-                parts = [threads.submit(add, batch, part) for part in (0, 1)]
-            for future in parts:
-                future.result()
+                for part in parts:
+                    part.result()
+                parts = [threads.submit(column.add, values) for column, values in zip(columns, batch.columns, strict=True)]
+            for part in parts:
+                part.result()
 
     def _source(self) -> pa.NativeFile:
         return pa.PythonFile(_Marked(self._open(), self._survey.encoding, self._dialect.marker), mode="r")

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from dsplatform.schemas.model import Hints
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10
 GUESS_BYTES = 16 << 10
 """Of lines with other than ASCII: what the statistics see."""
 
@@ -93,8 +93,12 @@ def in_utf8(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
     """The text chunk by chunk as UTF-8, without a byte order mark. Raises `UnicodeError` for bytes that are none of the encoding."""
     decoder = getincrementaldecoder(encoding)()
     while chunk := stream.read(CHUNK):
-        text = decoder.decode(chunk)
-        yield chunk if encoding == "utf-8" else text.encode()
+        if encoding != "utf-8":
+            yield decoder.decode(chunk).encode()
+            continue
+        if not chunk.isascii() or decoder.getstate()[0]:
+            decoder.decode(chunk)
+        yield chunk
     if rest := decoder.decode(b"", final=True):
         yield rest.encode()
 

@@ -6,7 +6,8 @@ distinct elements in a data stream", RANDOM 2002; standard error 1/sqrt(k - 2)),
 is too large, and none is too small by more than rows / (k + 1).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from hashlib import blake2b
 
 import pyarrow as pa
@@ -18,6 +19,8 @@ LIMIT = 10_000
 HASHES, COUNTERS = 4096, 1000
 LONG = 200
 """Characters. A longer text is kept as its beginning and a digest, so that a column of long texts takes no more memory."""
+SLICE = 1 << 15
+"""Texts hashed at once: what they are spread out to stays in the caches."""
 _STEPS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -31,6 +34,22 @@ class Frequencies:
         self._counters: dict[str, int] = {}
         self._missing = 0  # no counter is too small by more
         self._examples: list[str] = []
+        self._diverse = False  # too many values to count exactly, and most of the last batch were different
+
+    def take(self, values: pa.Array, texts_of: Callable[[pa.Array], pa.Array] = lambda values: values) -> tuple[pa.Array, pa.Array]:
+        """Adds the next rows, of which at least one has a value. Returns the values without nulls and how often each counts: different
+        ones, or the rows as they are where most are different."""
+        if self._diverse:
+            values = values.drop_null() if values.null_count else values
+            self._add_rows(texts_of(values))
+            return values, pa.repeat(pa.scalar(1, pa.int64()), len(values))
+        counted = pc.value_counts(values)
+        different, counts = counted.field("values"), counted.field("counts")
+        if values.null_count:
+            present = pc.is_valid(different)
+            different, counts = different.filter(present), counts.filter(present)
+        self.add(texts_of(different), counts)
+        return different, counts
 
     def add(self, texts: pa.Array, counts: pa.Array) -> None:
         """Different texts, none of them null, and how often each stands in the next rows."""
@@ -38,8 +57,7 @@ class Frequencies:
             return
         if len(self._examples) < PROFILE_EXAMPLES:
             self._show(text.as_py() for text in texts[: 2 * PROFILE_EXAMPLES])
-        if pc.max(pc.binary_length(texts)).as_py() > LONG:
-            texts = pa.array(map(_key, texts.to_pylist()), pa.string())
+        texts = _kept(texts)
         if self._exact is not None:
             if len(texts) <= self._limit:
                 self._merge(self._exact, zip(texts.to_pylist(), counts.to_pylist(), strict=True))
@@ -47,8 +65,23 @@ class Frequencies:
                     self._estimate_from_now_on()
                 return
             self._estimate_from_now_on()
-        self._hash(texts)
+        self._merge_hashes(hashes_of(texts))
         self._summarise(texts, counts)
+        self._diverse = 2 * len(texts) > pc.sum(counts).as_py()
+
+    def _add_rows(self, texts: pa.Array) -> None:
+        """The next rows as they are, none of them null, where most are different: sorting hashes is faster than counting texts."""
+        texts = _kept(texts)
+        hashes = hashes_of(texts)
+        ordered = hashes.take(pc.array_sort_indices(hashes))
+        again = pc.equal(ordered[1:], ordered[:-1])
+        repeated = pc.unique(ordered[1:].filter(again))
+        self._merge_hashes(pa.concat_arrays([ordered[:1], ordered[1:].filter(pc.invert(again))])[:HASHES])
+        several = texts.filter(pc.is_in(hashes, repeated)) if len(repeated) else texts[:0]
+        counted = pc.value_counts(several)
+        alone = len(texts) - len(several)
+        self._summarise(counted.field("values"), counted.field("counts"), alone)
+        self._diverse = 2 * (len(repeated) + alone) > len(texts)
 
     def add_counts(self, counts: Mapping[str, int]) -> None:
         """The same for few values."""
@@ -110,25 +143,25 @@ class Frequencies:
 
     def _estimate_from_now_on(self) -> None:
         assert self._exact is not None
-        self._hash(pa.array(self._exact.keys(), pa.string()))
+        if self._exact:
+            self._merge_hashes(hashes_of(pa.array(self._exact.keys(), pa.string())))
         self._counters, self._exact = self._exact, None
         self._reduce()
 
-    def _hash(self, texts: pa.Array) -> None:
-        if not len(texts):
-            return
-        hashes = hashes_of(texts)
+    def _merge_hashes(self, hashes: pa.Array) -> None:
         if len(self._smallest) == HASHES:
             hashes = hashes.filter(pc.less(hashes, self._smallest[-1]))
         if len(hashes):
             both = pc.unique(pa.concat_arrays([self._smallest, hashes]))
             self._smallest = both.take(pc.array_sort_indices(both)[:HASHES])
 
-    def _summarise(self, texts: pa.Array, counts: pa.Array) -> None:
-        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two summaries become one."""
-        if len(texts) > COUNTERS:
+    def _summarise(self, texts: pa.Array, counts: pa.Array, alone: int = 0) -> None:
+        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two summaries become one. `alone` more values stand once."""
+        if len(texts) + alone > COUNTERS:
             place = len(counts) - COUNTERS - 1
-            floor = counts[pc.partition_nth_indices(counts, pivot=place)[place].as_py()]
+            floor = pa.scalar(1)
+            if place >= 0:
+                floor = counts[pc.partition_nth_indices(counts, pivot=place)[place].as_py()]
             above = pc.greater(counts, floor)
             texts, counts = texts.filter(above), pc.subtract(counts.filter(above), floor)
             self._missing += floor.as_py()
@@ -143,6 +176,13 @@ class Frequencies:
             self._missing += floor
 
 
+def _kept(texts: pa.Array) -> pa.Array:
+    """The texts as they are counted."""
+    if pc.max(pc.binary_length(texts)).as_py() <= LONG:
+        return texts
+    return pa.array(map(_key, texts.to_pylist()), pa.string())
+
+
 def _key(text: str) -> str:
     if len(text) <= LONG:
         return text
@@ -150,21 +190,31 @@ def _key(text: str) -> str:
 
 
 def hashes_of(texts: pa.Array) -> pa.Array:
-    """A 64-bit hash of each text, the same wherever and whenever it is computed: its words times odd numbers, mixed as splitmix64 does."""
+    """A 64-bit hash of each text, the same wherever and whenever it is computed: its words times odd numbers, mixed as splitmix64 does.
+    They come in the order of the texts."""
+    if len(texts) > SLICE:
+        return pa.concat_arrays([hashes_of(texts[start : start + SLICE]) for start in range(0, len(texts), SLICE)])
     length = pc.cast(pc.binary_length(texts), pa.uint64())
-    if pc.max(length).as_py() > 64:  # one long text must not make all wide
+    longest = pc.max(length).as_py()
+    if longest > 64 and pc.min(length).as_py() <= 64:  # one long text must not make all wide
         short = pc.less_equal(length, pa.scalar(64, pa.uint64()))
-        parts = [texts.filter(short), texts.filter(pc.invert(short))]
-        if all(map(len, parts)):
-            return pa.concat_arrays([hashes_of(part) for part in parts])
-    words = max(1, -(-pc.max(length).as_py() // 8))
+        long = pc.invert(short)
+        hashes = pc.replace_with_mask(length, short, hashes_of(texts.filter(short)))
+        return pc.replace_with_mask(hashes, long, hashes_of(texts.filter(long)))
+    words = max(1, -(-longest // 8))
     padded = pc.ascii_rpad(texts, 8 * words, "\0")  # a word of zeros adds nothing, so the width does not count
     data = pa.Array.from_buffers(pa.uint64(), len(texts) * words, [None, padded.buffers()[-1]], offset=padded.offset * words)
-    rows = pa.FixedSizeListArray.from_arrays(data, words)
+    firsts = pc.multiply(_numbers()[: len(texts)], pa.scalar(words, pa.int32()))
     total = pc.multiply(length, pa.scalar(_STEPS[0], pa.uint64()))
     for word in range(words):
         odd = _STEPS[1] * (2 * word + 1) % 2**64 ^ _STEPS[2] & ~1
-        total = pc.add(total, pc.multiply(pc.list_element(rows, word), pa.scalar(odd, pa.uint64())))
+        part = data.take(pc.add(firsts, pa.scalar(word, pa.int32())))
+        total = pc.add(total, pc.multiply(part, pa.scalar(odd, pa.uint64())))
     for shift, step in ((30, _STEPS[1]), (27, _STEPS[2])):
         total = pc.multiply(pc.bit_wise_xor(total, pc.shift_right(total, pa.scalar(shift, pa.uint64()))), pa.scalar(step, pa.uint64()))
     return pc.bit_wise_xor(total, pc.shift_right(total, pa.scalar(31, pa.uint64())))
+
+
+@cache
+def _numbers() -> pa.Array:
+    return pa.array(range(SLICE), pa.int32())

@@ -38,15 +38,12 @@ class ColumnProfiler:
             self._add_nested(values)
             return
         self._nulls += values.null_count
-        values = values.drop_null() if values.null_count else values
-        if not len(values):
+        if values.null_count == len(values):
             return
-        counted = pc.value_counts(values)
-        distinct, counts = counted.field("values"), counted.field("counts")
         assert self._frequencies is not None
-        self._frequencies.add(texts_of(distinct), counts)
+        distinct, counts = self._frequencies.take(values, texts_of)
         if _is_number(values.type):
-            self._add_numbers(values)
+            self._add_numbers(values.drop_null())
         elif _is_text(values.type) or _is_binary(values.type):
             lengths = pc.binary_length(distinct) if _is_binary(values.type) else pc.utf8_length(distinct)
             self._lengths = lengths_with(self._lengths, lengths, counts)
