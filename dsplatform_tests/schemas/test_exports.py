@@ -161,6 +161,19 @@ def test_the_sql_types_are_those_of_the_table_in_the_docs() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("type_", "expected"),
+    [
+        ("decimal(5,-3)", "numeric(8,0)"),
+        ("decimal(3,5)", "numeric(5,5)"),
+        ("decimal(3,3)", "numeric(3,3)"),
+        ("decimal(38,0)", "numeric(38,0)"),
+    ],
+)
+def test_decimals_get_scales_that_every_release_of_postgresql_allows(type_: str, expected: str) -> None:
+    assert f'"a" {expected}\n' in ddl((Column("a", type_),), "t")
+
+
 @given(columns, names)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example((Column("a" * 70, "int64"), Column("a" * 71, "int64"), Column("a" * 63, "int64"), Column("a" * 61 + "_2", "string")), "x" * 70)
