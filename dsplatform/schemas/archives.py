@@ -79,6 +79,10 @@ class Archive(AbstractContextManager["Archive"]):
         return _plain(name) in self._entries
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
         self._zip.close()
 
     def read(self, name: str) -> bytes:
@@ -119,10 +123,13 @@ class Archive(AbstractContextManager["Archive"]):
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         # Reading ends at the listed size, whatever the data would unpack to; a checksum that then differs is an error.
+        entry = self._entry(name)
         try:
-            with self._zip.open(self._entry(name)) as part:
+            with self._zip.open(entry) as part:
                 while block := part.read(_BLOCK):
                     yield block
+                if part.tell() != entry.file_size:
+                    raise EOFError(f"{part.tell():,} bytes instead of {entry.file_size:,}")
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as err:
             raise ArchiveError(f"its part {name!r} is damaged, cut off, or not of the size that the archive lists: {err}") from err
 

@@ -46,7 +46,7 @@ def scan(piece: bytes) -> RawCells | None:
     """The cells of whole rows, from `<row` to `</row>`; None unless each tag is one of the plain ones in its plain place."""
     try:
         return _Scan(piece).cells()
-    except NotPlainError:
+    except (NotPlainError, IndexError):  # nothing stands where something should
         return None
 
 
@@ -149,11 +149,11 @@ class _Scan:
             _require(self._is(at - 6, b' t="') and self._is(at - 1, b'"'))
             _require(np.isin(types[one], np.frombuffer(b"nsbed", np.uint8)).all())
         for name in (b"str", b"inlineStr"):
-            size = 5 + len(name)
-            many = np.flatnonzero((rest >= size) & (length == 0) & (data[np.maximum(end - size + 1, 0)] == ord("t")))
+            width = 5 + len(name)
+            many = np.flatnonzero((rest >= width) & (length == 0) & (data[np.maximum(end - width + 1, 0)] == ord("t")))
             if len(many):
-                _require(self._is(end[many] - size, b' t="' + name + b'"'))
-                types[many], length[many] = TEXT, size
+                _require(self._is(end[many] - width, b' t="' + name + b'"'))
+                types[many], length[many] = TEXT, width
         left = rest - length
         styles = np.zeros(len(quote), np.int32)
         styled = np.flatnonzero(left)
@@ -270,9 +270,9 @@ def parse(piece: bytes, row: int = 0) -> tuple[RawCells, int]:
     except expat.ExpatError as err:
         raise ValueError(f"its XML is damaged near row {reading.row + 1}: {expat.ErrorString(err.code)}") from err
     found = reading.found
-    rows, columns, types, styles = (np.array(list(values), np.int32) for values in list(zip(*found, strict=True))[:4] or ([],) * 4)
+    rows, columns, types, styles = np.array([cell[:4] for cell in found], np.int32).reshape(-1, 4).T
     texts = pa.array([text for *_, text in found], pa.string())
-    return RawCells(rows, columns, types.astype(np.uint8), styles, texts), reading.row + 1
+    return RawCells(rows.copy(), columns.copy(), types.astype(np.uint8), styles.copy(), texts), reading.row + 1
 
 
 def safe_parser() -> expat.XMLParserType:
@@ -328,6 +328,8 @@ class _Parsing:
             name = name.rpartition(":")[2]
         if name == "c":
             if self._text is not None:
+                if not 0 <= self.row < MAX_ROWS or not 0 <= self._column < MAX_COLUMNS:
+                    raise ValueError(f"a cell lies in row {self.row + 1}, column {self._column + 1}: no sheet has so many")
                 text = "".join(self._text)
                 self.found.append((self.row, self._column, self._type, self._style, unescaped(text) if self._type == TEXT else text))
         elif name in {"v", "t"}:

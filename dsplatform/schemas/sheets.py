@@ -164,6 +164,9 @@ def _names_columns(grid: _Grid, row: int) -> bool:
 
 def _profile(column: SheetColumn) -> ColumnProfile:
     profiler = ColumnProfiler()
+    if column.type == "null":
+        profiler.add(pa.nulls(column.nulls))
+        return profiler.profile()
     size = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, column.widest)))
     for values in column.batches(size):
         profiler.add(values)

@@ -5,7 +5,9 @@ offers together. The other formats are rare and small: calamine reads them."""
 
 import logging
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fastexcel
 import numpy as np
@@ -20,6 +22,7 @@ from dsplatform.schemas.sheets import Sheet
 from dsplatform.schemas.xlsx import Xlsx
 
 _BLOCK = 100_000
+ENCRYPTED = "it is encrypted: save it without a password"
 
 logging.getLogger("fastexcel").setLevel(logging.ERROR)  # it warns about each column that has no values
 
@@ -62,31 +65,46 @@ def workbook_rows(path: Path, kind: str, sheet: str | None) -> Iterator[pa.Recor
 
 def _sheets(path: Path, kind: str, only: str | None, details: dict[str, Json]) -> Iterator[Sheet]:
     """The sheets one after the other, or the only one of that name. `details` takes what concerns them all."""
+    zipped = _is_zip(path)
+    if not zipped and _has_encrypted_package(path):
+        raise NotAWorkbook(ENCRYPTED)
+    if not zipped and kind != "xls":
+        raise ValueError(f"it is damaged, or not the .{kind} that its name says")
     if kind in {"xlsx", "xlsm"}:
-        if not _is_zip(path):
-            raise ValueError("it is encrypted, or a workbook of another kind under a wrong name: save it without a password")
         with Archive(path) as archive:
-            book = Xlsx(archive)
-            if not book.sheets:
-                raise ValueError("it lists no sheet")
-            if book.since_1904:
-                details["date_system"] = 1904
-            charts = [entry.name for entry in book.sheets if entry.kind == "chartsheet"]
-            if charts:
-                details["chart_sheets"] = list[Json](charts)
-            for entry in book.sheets:
-                if entry.kind == "worksheet" and only in {None, entry.name}:
-                    yield book.read(entry)
+            yield from _xlsx(Xlsx(archive), only, details)
         return
-    if _is_zip(path):
+    if zipped:
         with Archive(path) as archive:
             archive.verify()
-    yield from _others(path, only, details)
+    with TemporaryDirectory() as folder:  # calamine goes by the ending, which what is stored has not
+        named = Path(folder, f"book.{kind}")
+        named.symlink_to(path.resolve())
+        yield from _others(named, only, details)
+
+
+def _xlsx(book: Xlsx, only: str | None, details: dict[str, Json]) -> Iterator[Sheet]:
+    if not book.sheets:
+        raise ValueError("it lists no sheet")
+    if book.since_1904:
+        details["date_system"] = 1904
+    charts = [entry.name for entry in book.sheets if entry.kind == "chartsheet"]
+    if charts:
+        details["chart_sheets"] = list[Json](charts)
+    for entry in book.sheets:
+        if entry.kind == "worksheet" and only in {None, entry.name}:
+            yield book.read(entry)
 
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"PK"
+
+
+def _has_encrypted_package(path: Path) -> bool:
+    """Whether it is the container in which Office keeps a document with a password."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find("EncryptedPackage".encode("utf-16-le")) >= 0
 
 
 def _others(path: Path, only: str | None, details: dict[str, Json]) -> Iterator[Sheet]:
@@ -102,7 +120,7 @@ def _others(path: Path, only: str | None, details: dict[str, Json]) -> Iterator[
                 if sheet.typ == SheetTypeEnum.WorkSheet and only in {None, sheet.name}:
                     yield _other(book, errors, index, sheet)
     except PasswordError as err:
-        raise ValueError("it is encrypted: save it without a password") from err
+        raise ValueError(ENCRYPTED) from err
     except (CalamineError, fastexcel.FastExcelError) as err:
         raise NotAWorkbook(f"it is damaged, cut off, or no workbook: {err}") from err
 

@@ -1,8 +1,10 @@
 """Workbooks as Excel has written them since 2007 (.xlsx, .xlsm): a zip archive of XML parts, each sheet read once, in pieces."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from posixpath import dirname, join, normpath
@@ -13,7 +15,7 @@ from xml.parsers import expat
 import pyarrow as pa
 
 from dsplatform.schemas.archives import MAX_PIECE, Archive, ArchiveError
-from dsplatform.schemas.cells import column_number, decoded, parse, safe_parser, scan, unescaped
+from dsplatform.schemas.cells import MAX_COLUMNS, NotPlainError, column_number, decoded, parse, safe_parser, scan, unescaped
 from dsplatform.schemas.sheet_columns import CellStore
 from dsplatform.schemas.sheet_values import Cells, Meaning
 from dsplatform.schemas.sheets import Range, Sheet
@@ -45,6 +47,9 @@ class Xlsx:
         properties = _first(root, "workbookPr")
         self.since_1904 = properties is not None and properties.get("date1904") in {"1", "true"}
         self.sheets = [self._entry(element, relations) for element in _all(root, "sheet")]
+        parts = Counter(entry.part for entry in self.sheets if entry.kind == "worksheet")
+        if parts and max(parts.values()) > 1:
+            raise ValueError("it lists one sheet under several names: read again and again, a small file would take all time there is")
         self._texts: pa.StringArray | None = None
         self._meaning: Meaning | None = None
 
@@ -128,19 +133,25 @@ class _SheetXml:
         for piece in pieces:
             end = piece.find(closing)
             if end >= 0:
-                self._tail = (piece[end:] + b"".join(pieces))[:MAX_PIECE]
+                self._tail = piece[end:]
             body = piece[skipped : end if end >= 0 else None]
             skipped = 0
             if body.strip():
                 yield body
+            if end >= 0:
+                break
+        while self._tail and len(self._tail) < MAX_PIECE and (more := next(pieces, b"")):
+            self._tail += more
         if not self._tail:
             raise ValueError("its XML is cut off: the rows do not end")
 
     def merged(self) -> list[Range]:
         """The ranges that one cell covers."""
-        found = re.finditer(rb"""<(?:\w+:)?mergeCell\s[^>]*?ref\s*=\s*["']\$?([A-Z]+)\$?([0-9]+):\$?([A-Z]+)\$?([0-9]+)["']""", self._tail)
+        found = re.finditer(
+            rb"""<(?:\w+:)?mergeCell\s[^>]*?ref\s*=\s*["']\$?([A-Z]{1,3})\$?([0-9]{1,7}):\$?([A-Z]{1,3})\$?([0-9]{1,7})["']""", self._tail
+        )
         return [
-            (int(top) - 1, column_number(left.decode()), int(bottom) - 1, column_number(right.decode()))
+            (int(top) - 1, column_number(left.decode()), int(bottom) - 1, min(column_number(right.decode()), MAX_COLUMNS - 1))
             for left, top, right, bottom in (match.groups() for match in found)
         ]
 
@@ -195,8 +206,9 @@ def _shared_texts(archive: Archive, part: str) -> pa.StringArray:
 
 def _texts(piece: bytes) -> pa.StringArray:
     singles = _SINGLE.findall(piece)
-    if 4 * len(singles) == piece.count(b"<"):
-        return decoded(pa.array(singles, pa.binary()).cast(pa.string()), piece)
+    with suppress(NotPlainError):
+        if 4 * len(singles) == piece.count(b"<"):
+            return decoded(pa.array(singles, pa.binary()).cast(pa.string()), piece)
     reading = _Shared()
     parser = safe_parser()
     parser.StartElementHandler, parser.EndElementHandler = reading.start, reading.end
