@@ -1,6 +1,7 @@
 """Parquet and Arrow: what the file's own schema and footer say. The rows are read only when they are asked for."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,9 +31,11 @@ def read_parquet(path: Path) -> FileCapture:
         footer = Footer(path, file.metadata)
         if reason := footer.lie():
             return FileCapture.unreadable(reason, "parquet")
-        columns, renamed = _columns(file.schema_arrow)
-        columns = footer.named_by_parquet(columns, file.schema_arrow)
-        profile = footer.profile(columns, file.schema_arrow)
+        schema = file.schema_arrow
+        columns, renamed = _columns(schema)
+        leaves = footer.leaves(schema)
+        columns = footer.named_by_parquet(columns, leaves)
+        profile = footer.profile(columns, leaves)
         table = Table(None, columns, file.metadata.num_rows, {}, profile)
         metadata = {key.decode("utf-8", "replace"): value for key, value in (file.metadata.metadata or {}).items()}
         notes: dict[str, Json] = {"row_groups": file.metadata.num_row_groups, **renamed, **_metadata(metadata)}
@@ -90,6 +93,7 @@ def arrow_rows(path: Path) -> Iterator[pa.RecordBatch]:
                 yield file.get_batch(index).rename_columns(names)
 
 
+@lru_cache(maxsize=1024)
 def logical_type(type_: pa.DataType) -> LogicalType:
     """What an Arrow type means. Widths are left out, dictionaries, run ends and extensions looked through."""
     if isinstance(type_, pa.UuidType):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,13 +73,22 @@ class Footer:
                     taken += length
             return "two or more Parquet files were put together into one" if _seam(file, start - taken) else None
 
-    def named_by_parquet(self, columns: tuple[Column, ...], schema: pa.Schema) -> tuple[Column, ...]:
+    def leaves(self, schema: pa.Schema) -> list[int | None]:
+        """For each column the index of its Parquet column, None where it has several or is repeated."""
+        leaves, first = list[int | None](), 0
+        for type_ in schema.types:
+            count = _leaf_count(type_)
+            leaves.append(first if count == 1 and not _is_nested(type_) else None)
+            first += count
+        return leaves if first == self._meta.num_columns else [None] * len(schema)
+
+    def named_by_parquet(self, columns: tuple[Column, ...], leaves: Sequence[int | None]) -> tuple[Column, ...]:
         """The columns; those that Arrow has no type for as Parquet calls them."""
         special = {"Interval": "duration", "Enum": "string"}
         result = []
-        for column, field, leaf in zip(columns, schema, self._leaves(schema), strict=True):
-            type_ = None if leaf is None else special.get(str(self._meta.schema.column(leaf).logical_type))
-            result.append(column if type_ is None or t.is_nested(field.type) else Column(column.name, type_, column.nullable))
+        for column, leaf in zip(columns, leaves, strict=True):
+            type_ = special.get(str(self._meta.schema.column(leaf).logical_type)) if leaf is not None and column.type == "binary" else None
+            result.append(column if type_ is None else Column(column.name, type_, column.nullable))
         return tuple(result)
 
     def compression(self) -> Json:
@@ -87,25 +97,18 @@ class Footer:
         codec = first.column(0).compression if first is not None and first.num_columns else "UNCOMPRESSED"
         return None if codec == "UNCOMPRESSED" else codec.lower()
 
-    def profile(self, columns: tuple[Column, ...], schema: pa.Schema) -> tuple[ColumnProfile, ...]:
+    def profile(self, columns: tuple[Column, ...], leaves: Sequence[int | None]) -> tuple[ColumnProfile, ...]:
         """What the statistics of all row groups say together; nothing of nested columns."""
         if len(self._groups) * self._meta.num_columns > STATISTICS_CHUNKS:
             return ()
         return tuple(
             ColumnProfile() if leaf is None else self._column_profile(leaf, LogicalType.parse(column.type))
-            for column, leaf in zip(columns, self._leaves(schema), strict=True)
+            for column, leaf in zip(columns, leaves, strict=True)
         )
 
-    def _leaves(self, schema: pa.Schema) -> list[int | None]:
-        """For each column the index of its Parquet column, None where it has several or is repeated."""
-        leaves, first = list[int | None](), 0
-        for field in schema:
-            count = _leaf_count(field.type)
-            leaves.append(first if count == 1 and not _is_nested(field.type) else None)
-            first += count
-        return leaves if first == self._meta.num_columns else [None] * len(schema)
-
     def _column_profile(self, leaf: int, type_: LogicalType) -> ColumnProfile:
+        about = self._meta.schema.column(leaf)
+        required, unsigned = about.max_definition_level == 0, "isSigned=false" in str(about.logical_type)
         nulls: int | None = 0
         ends: list[tuple[object, object]] | None = []
         for group in self._groups:
@@ -113,11 +116,11 @@ class Footer:
                 continue
             statistics = group.column(leaf).statistics
             missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
-            if self._meta.schema.column(leaf).max_definition_level == 0:
+            if required:
                 missing = 0
             nulls = None if nulls is None or missing is None or not 0 <= missing <= group.num_rows else nulls + missing
             if ends is not None and missing != group.num_rows:
-                found = None if statistics is None or not statistics.has_min_max else self._ends(statistics, type_)
+                found = None if statistics is None or not statistics.has_min_max else self._ends(statistics, type_, unsigned=unsigned)
                 ends = None if found is None else [*ends, found]
         if not ends:
             return ColumnProfile(nulls=nulls)
@@ -125,7 +128,7 @@ class Footer:
         shown = [self._shown(value, leaf, type_) for value in (low, high)]
         return ColumnProfile(nulls=nulls, low=shown[0], high=shown[1]) if None not in shown else ColumnProfile(nulls=nulls)
 
-    def _ends(self, statistics: pq.Statistics, type_: LogicalType) -> tuple[object, object] | None:
+    def _ends(self, statistics: pq.Statistics, type_: LogicalType, *, unsigned: bool) -> tuple[object, object] | None:
         """Least and greatest value as something that can be compared; None where the statistics cannot be trusted for this type."""
         if type_.name in {"date", "time", "timestamp", "timestamp with zone"}:
             ends = statistics.min_raw, statistics.max_raw
@@ -134,7 +137,8 @@ class Footer:
             return None
         if type_.name == "string" and not (self._meta.created_by or "").startswith("parquet-cpp"):
             return None  # others cut long texts, and whether they did is not told
-        ends = statistics.min, statistics.max
+        raw = type_.name in {"int64", "float64"} and not unsigned  # they are as they mean, which saves most of the time
+        ends = (statistics.min_raw, statistics.max_raw) if raw else (statistics.min, statistics.max)
         expected = {"string": str, "float64": float, "boolean": bool}.get(type_.name)
         if expected is not None and not all(isinstance(end, expected) for end in ends):
             return None
