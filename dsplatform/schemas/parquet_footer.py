@@ -60,6 +60,8 @@ class Footer:
                 return f"its footer contradicts itself: {said} rows in all, {rows} in its row groups"
             start, taken = size - 8 - footer, 4
             for index, group in enumerate(self._groups):
+                if group.num_columns and (other := group.column(0).file_path):
+                    return f"it is a summary of other files, such as {other[:PROFILE_TEXT]!r}, which hold the rows"
                 for number in range(group.num_columns):
                     chunk = group.column(number)
                     begin = chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset

@@ -301,6 +301,17 @@ def test_chunks_beyond_the_file_are_refused(tmp_path: Path) -> None:
     assert "its footer lies: column 1 of row group 1 would be the bytes" in (_capture(path).reason or "")
 
 
+def test_a_summary_of_other_files_has_no_rows_of_its_own(tmp_path: Path) -> None:
+    collected: list[pq.FileMetaData] = []
+    pq.write_to_dataset(TABLE, tmp_path / "parts", metadata_collector=collected)
+    pq.write_metadata(TABLE.schema, tmp_path / "_metadata", collected)
+    capture = _capture(tmp_path / "_metadata")
+    assert capture.status is Status.UNREADABLE
+    assert "it is a summary of other files, such as" in (capture.reason or "")
+    pq.write_metadata(TABLE.schema, tmp_path / "_common_metadata")
+    assert (_capture(tmp_path / "_common_metadata").rows, _types(_capture(tmp_path / "_common_metadata"))) == (0, TYPES)
+
+
 @pytest.mark.parametrize("plaintext", [False, True])
 def test_encrypted_parquet_is_refused(tmp_path: Path, *, plaintext: bool) -> None:
     encryption = pytest.importorskip("pyarrow.parquet.encryption")
