@@ -220,7 +220,10 @@ class _Scan:
 
 def decoded(texts: pa.StringArray, piece: bytes) -> pa.StringArray:
     """With entities and escapes replaced, where there are any. Raises `NotPlainError`."""
-    texts.validate(full=True)  # UTF-8
+    try:
+        texts.validate(full=True)  # UTF-8
+    except pa.ArrowInvalid as err:
+        raise NotPlainError from err
     if b"&" not in piece and b"_x" not in piece and b"\r" not in piece:
         return texts
     odd = np.flatnonzero(pc.match_substring_regex(texts, r"[&\r]|_x[0-9A-Fa-f]{4}_").to_numpy(zero_copy_only=False))

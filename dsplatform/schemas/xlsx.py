@@ -208,7 +208,7 @@ def _texts(piece: bytes) -> pa.StringArray:
     singles = _SINGLE.findall(piece)
     with suppress(NotPlainError):
         if 4 * len(singles) == piece.count(b"<"):
-            return decoded(pa.array(singles, pa.binary()).cast(pa.string()), piece)
+            return decoded(pa.array(singles, pa.binary()).view(pa.string()), piece)
     reading = _Shared()
     parser = safe_parser()
     parser.StartElementHandler, parser.EndElementHandler = reading.start, reading.end
