@@ -151,7 +151,8 @@ class SchemaService:
         where = {table.component for table in found.tables if table.added and table.removed}
         if not where:
             return found
-        old, new = (self._profiles(tx, version_id, where) for version_id, _ in (before, after))
+        earlier = {name for name, heir in found.components_followed if heir in where}
+        old, new = self._profiles(tx, before[0], where | earlier), self._profiles(tx, after[0], where)
         return comparison.compare(before[1], after[1], (old, new))
 
     def columns(self, version_id: VersionId) -> list[tuple[str, str, bool]]:

@@ -35,7 +35,7 @@ def materialization(instance: dg.DagsterInstance, asset: str, partition: str) ->
     ).records
     event = records[0].asset_materialization
     assert event is not None
-    return {key: value.value for key, value in event.metadata.items()}
+    return {key: value.records if isinstance(value, dg.TableMetadataValue) else value.value for key, value in event.metadata.items()}
 
 
 def test_a_run_takes_the_drop_folder_and_shows_each_dataset(platform: Platform, instance: dg.DagsterInstance) -> None:
