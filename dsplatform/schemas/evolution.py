@@ -3,7 +3,7 @@
 docs/schema-changes.md says how a version gets its number.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -35,14 +35,6 @@ class Semver(ValueObject):
 
 
 FIRST = Semver(1, 0, 0)
-
-
-def numbers(verdicts: Iterable[Verdict | None]) -> Iterator[Semver]:
-    """The numbers of versions from their verdicts, the oldest first; that of the first version says nothing."""
-    number: Semver | None = None
-    for verdict in verdicts:
-        number = FIRST if number is None else number.after(verdict)
-        yield number
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Captures the schemas of versions, reading each content once, and compares them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -14,7 +15,7 @@ from dsplatform.core.types import ContentHash, FilePath, PermissionType, Version
 from dsplatform.core.values import ColumnChange, Component, DatasetRef, SchemaSummary
 from dsplatform.schemas import comparison, evolution
 from dsplatform.schemas.capturing import Captures, Request, key_of
-from dsplatform.schemas.comparison import Comparison, TableChange, Verdict
+from dsplatform.schemas.comparison import Comparison, TableChange
 from dsplatform.schemas.evolution import Step
 from dsplatform.schemas.model import NO_HINTS, READER_VERSION, Column, ColumnProfile, FileCapture, Hints, Status, VersionSchema
 from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
@@ -134,16 +135,16 @@ class SchemaService:
     def history(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> list[Step]:
         """What each version changed, from the first one to `ref` (None: the head of `main`) along first parents; those that changed nothing
         are left out. Raises `VersionMissing`."""
-        return [step for step in self._steps(actor, dataset, ref) if step.verdict is not Verdict.IDENTICAL]
+        return evolution.changes(self._line(actor, dataset, ref))
 
     def semver(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> Step:
         """The version with its MAJOR.MINOR.PATCH. Costs follow the number of versions before it. Raises `VersionMissing`."""
-        return self._steps(actor, dataset, ref)[-1]
+        return evolution.steps(self._line(actor, dataset, ref))[-1]
 
-    def _steps(self, actor: Actor, dataset: DatasetRef, ref: str | None) -> list[Step]:
+    def _line(self, actor: Actor, dataset: DatasetRef, ref: str | None) -> Sequence[tuple[int, datetime, VersionSchema | None]]:
         with self._db.transaction() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return evolution.steps(SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref)))
+            return SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref))
 
     def _compared(self, tx: Transaction, before: tuple[VersionId, VersionSchema], after: tuple[VersionId, VersionSchema]) -> Comparison:
         """Columns that went are searched among those that came by what their values are like; for others no profile is looked up."""
