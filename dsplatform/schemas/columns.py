@@ -122,10 +122,11 @@ class TextColumn:
                 before = self._lengths
                 low, high, total, number = min(low, before[0]), max(high, before[1]), total + before[2], number + before[3]
             self._lengths = low, high, total, number
-            if self._kind is None:
-                self._look_at(islice(counts, LOOKED_AT))
-            if self._form is not None and not self._form.take_few(counts):
-                self._speak_against(list(counts), values.index)
+            if self._kind is not None or not self._take_first(counts):
+                if self._kind is None:
+                    self._look_at(islice(counts, LOOKED_AT))
+                if self._form is not None and not self._form.take_few(counts):
+                    self._speak_against(list(counts), values.index)
         self._rows += len(values)
 
     @property
@@ -171,6 +172,15 @@ class TextColumn:
             low, high = min(low, self._ends[0]), max(high, self._ends[1])
         # What is cut off is never missed: of two that begin alike, either is shown by its beginning.
         self._ends = low[:PROFILE_TEXT], high[:PROFILE_TEXT]
+
+    def _take_first(self, counts: Mapping[str, int]) -> bool:
+        """Mostly all look like the first: nothing else needs to be looked at then."""
+        kind = kind_of(next(iter(counts)))
+        form = form_of(kind)
+        if form is None or not form.take_few(counts):
+            return False
+        self._kind, self._form = kind, form
+        return True
 
     def _look_at(self, texts: Iterable[str]) -> None:
         kinds = Counter(map(kind_of, texts))

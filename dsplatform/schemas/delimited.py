@@ -151,7 +151,6 @@ class _Reading:
                 delimiter=self._dialect.delimiter,
                 quote_char=self._dialect.quote,
                 newlines_in_values=True,
-                ignore_empty_lines=len(keys) == 1,  # else a blank line is a misfit, and counted
                 invalid_row_handler=self._misfit,
             ),
             convert_options=pa_csv.ConvertOptions(
@@ -166,11 +165,9 @@ class _Reading:
             yield from reader
 
     def _misfit(self, row: pa_csv.InvalidRow) -> str:
-        """A row without the right number of cells: ours at the end, a blank line, or one to report."""
+        """A row without the right number of cells: ours at the end, or one to report."""
         if row.text.startswith(END):
             self._ended = True
-        elif row.text in {"", "\r"}:
-            self._blank_lines += 1
         else:
             self._misfits += 1
         return "skip"
@@ -209,11 +206,11 @@ class _Reading:
     def _captured(self, columns: list[TextColumn]) -> FileCapture:
         dialect, found = self._dialect, Findings()
         total = self._rows + self._misfits
-        if dialect.width == 1 and self._whole is None and self._survey.lines - dialect.skip > total:
-            found = self._examine()  # pyarrow does not tell blank lines from lines inside of quotes
-            self._blank_lines = found.blank_lines
-        elif self._misfits:
+        blank = self._whole is None and self._survey.blank_lines
+        if self._misfits or (blank and self._survey.quotes):  # between quotes a blank line is none
             found = self._examine()
+        if blank:
+            self._blank_lines = found.blank_lines if self._survey.quotes else self._survey.lines - dialect.skip - total
         if self._misfits > self._rows:
             first = ", ".join(f"line {line} has {cells}" for line, cells in found.misfits[:3])
             raise Unreadable(f"{self._misfits} of {total} rows do not have {dialect.width} cells: {first}")

@@ -63,11 +63,11 @@ class Survey:
     line_ends: Mapping[str, int]
     long_line: int | None
     """The number of the first line that is longer than the limit; nothing behind it was read."""
-
-    @property
-    def lines(self) -> int:
-        """Line ends in all."""
-        return sum(self.line_ends.values())
+    lines: int
+    blank_lines: bool
+    """Whether line ends stand side by side."""
+    quotes: bool
+    """Whether there is a quote of either kind."""
 
 
 def survey(opened: Callable[[], BinaryIO], hints: Hints, limit: int) -> Survey:
@@ -75,13 +75,13 @@ def survey(opened: Callable[[], BinaryIO], hints: Hints, limit: int) -> Survey:
     UTF-8. Raises `ValueError` where a byte order mark says what the bytes are not."""
     with opened() as stream:
         sample = stream.read(1 << 16)
-    marked = next((name for mark, name in MARKS if sample.startswith(mark)), None) or _without_mark(sample)
+    marked = next((name for mark, name in MARKS if sample.startswith(mark)), None)
     if marked is not None:
         try:
             return _count(opened, marked, limit, guessed=False)
         except UnicodeError as err:
             raise ValueError(f"the file says that it is {marked.removesuffix('-sig').upper()}, but not all of its bytes are") from err
-    for encoding, guessed in _candidates(opened, hints):
+    for encoding, guessed in _candidates(opened, sample, hints):
         try:
             return _count(opened, encoding, limit, guessed=guessed)
         except (UnicodeError, LookupError):
@@ -119,7 +119,9 @@ def _without_mark(sample: bytes) -> str | None:
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 
 
-def _candidates(opened: Callable[[], BinaryIO], hints: Hints) -> Iterator[tuple[str, bool]]:
+def _candidates(opened: Callable[[], BinaryIO], sample: bytes, hints: Hints) -> Iterator[tuple[str, bool]]:
+    if wide := _without_mark(sample):
+        yield wide, False
     yield "utf-8", False
     if hints.encoding:
         yield hints.encoding, False
@@ -178,6 +180,7 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
         encoding = "utf-8"
     ends = {"CRLF": 0, "LF": 0, "CR": 0}
     nul_bytes = since = 0
+    blank_lines = quotes = False
     long_line, last = None, b""
     with opened() as stream:
         for chunk in in_utf8(stream, encoding):
@@ -186,12 +189,15 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
                 long_line = sum(ends.values()) + 1
                 break
             nul_bytes += chunk.count(b"\0")
+            quotes = quotes or b'"' in chunk or b"'" in chunk
+            blank_lines = blank_lines or b"\n\n" in chunk or (last in {b"\n", b"\r"} and chunk[:1] in {b"\n", b"\r"})
             feeds = chunk.count(b"\n")
             if returns := chunk.count(b"\r"):
                 both = chunk.count(b"\r\n")
                 ends["CRLF"] += both
                 ends["CR"] += returns - both
                 feeds -= both
+                blank_lines = blank_lines or b"\n\r" in chunk or b"\r\r" in chunk
             if last == b"\r" and chunk[:1] == b"\n":
                 ends["CRLF"], ends["CR"], feeds = ends["CRLF"] + 1, ends["CR"] - 1, feeds - 1
             ends["LF"] += feeds
@@ -199,4 +205,6 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
             since = since + len(chunk) if at < 0 else len(chunk) - at - 1
             last = chunk[-1:]
     marked = any(encoding == name for _, name in MARKS)
-    return Survey(encoding, marked, guessed, nul_bytes, {name: count for name, count in ends.items() if count}, long_line)
+    lines = sum(ends.values()) + (since > 0)
+    ends = {name: count for name, count in ends.items() if count}
+    return Survey(encoding, marked, guessed, nul_bytes, ends, long_line, lines, blank_lines, quotes)

@@ -9,6 +9,7 @@ is too large, and none is too small by more than rows / (k + 1).
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,7 @@ LIMIT = 10_000
 HASHES, COUNTERS = 4096, 1000
 LONG = 200
 """Characters. A longer text is kept as its beginning and a digest, so that a column of long texts takes no more memory."""
+_NONE = pa.array([], pa.uint64())
 SLICE = 1 << 15
 """Texts hashed at once: what they are spread out to stays in the caches."""
 _STEPS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -30,7 +32,7 @@ class Frequencies:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._exact: dict[str, int] | None = {}
-        self._smallest = pa.array([], pa.uint64())
+        self._smallest = _NONE
         self._counters: dict[str, int] = {}
         self._missing = 0  # no counter is too small by more
         self._examples: list[str] = []
@@ -90,7 +92,7 @@ class Frequencies:
         if self._exact is None:
             self.add(pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64()))
             return
-        if any(len(text) > LONG for text in counts):
+        if max(map(len, counts), default=0) > LONG:
             counts = {_key(text): count for text, count in counts.items()}
         if self._exact:
             self._merge(self._exact, iter(counts.items()))
@@ -119,9 +121,9 @@ class Frequencies:
         """The most frequent values, of two with one count the one that was met first; empty where every value stands once. Where counts
         may be too small, only values that stand more often than the count may lack."""
         counts = self._exact if self._exact is not None else self._counters
-        found = sorted(counts.items(), key=lambda item: item[1], reverse=True)[:PROFILE_TOP]
-        if not found or found[0][1] == 1:
+        if max(counts.values(), default=1) == 1:
             return ()
+        found = sorted(counts.items(), key=itemgetter(1), reverse=True)[:PROFILE_TOP]
         return tuple((text[:PROFILE_TEXT], count) for text, count in found if count > self._missing)
 
     @property
@@ -133,8 +135,8 @@ class Frequencies:
         for text in texts:
             if len(self._examples) == PROFILE_EXAMPLES:
                 return
-            if _key(text) not in self._examples:
-                self._examples.append(_key(text))
+            if (key := _key(text)) not in self._examples:
+                self._examples.append(key)
 
     def _merge(self, into: dict[str, int], counts: Iterable[tuple[str, int]]) -> None:
         known = into.get
@@ -156,7 +158,7 @@ class Frequencies:
             self._smallest = both.take(pc.array_sort_indices(both)[:HASHES])
 
     def _summarise(self, texts: pa.Array, counts: pa.Array, alone: int = 0) -> None:
-        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two summaries become one. `alone` more values stand once."""
+        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two become one. `alone` more values stand once."""
         if len(texts) + alone > COUNTERS:
             place = len(counts) - COUNTERS - 1
             floor = pa.scalar(1)

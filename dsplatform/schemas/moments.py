@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -134,7 +134,10 @@ class Moments:
 
     def _text(self, nanoseconds: int) -> str:
         seconds, rest = divmod(nanoseconds, 10**9)
-        text: str = pc.cast(pa.scalar(seconds, pa.timestamp("s")), pa.string()).as_py()
+        try:
+            text = str(_UNIX + timedelta(seconds=seconds))
+        except OverflowError:  # the year 0
+            text = pc.cast(pa.scalar(seconds, pa.timestamp("s")), pa.string()).as_py()
         if self.type == "date":
             return text[:10]
         fraction = f".{rest:09d}".rstrip("0") if rest else ""
@@ -228,7 +231,8 @@ def year_first(text: str) -> bool:
     return len(text) == 10 and text[4] == text[7] == "/" and (text[:4] + text[5:7] + text[8:]).isdecimal() and text.isascii()
 
 
-_EPOCH = date(1970, 1, 1).toordinal()
+_UNIX = datetime(1970, 1, 1)  # noqa: DTZ001 - a timestamp without a zone, or one in UTC
+_EPOCH = _UNIX.toordinal()
 
 
 def _day(year: str, month: str, day: str) -> date | None:
