@@ -16,6 +16,8 @@ from dsplatform.schemas.profiling import texts_of
 
 STATISTICS_CHUNKS = 2_000
 """Chunks (row groups times columns) whose statistics are read; of a longer footer none, or reading it would take longer than 20 ms."""
+EXPECTED = {"string": str, "float64": float, "boolean": bool}
+"""What extremes of a type come as, where they could come as something else."""
 SIGNATURE_BYTES = 28
 """What follows a plain footer that belongs to encrypted columns."""
 
@@ -59,14 +61,14 @@ class Footer:
             if rows != said or any(group.num_rows < 0 for group in self._groups):
                 return f"its footer contradicts itself: {said} rows in all, {rows} in its row groups"
             start, taken = size - 8 - footer, 4
-            for index, group in enumerate(self._groups):
-                if group.num_columns and (other := group.column(0).file_path):
+            self._chunks = [[group.column(number) for number in range(group.num_columns)] for group in self._groups]
+            for index, chunks in enumerate(self._chunks):
+                if chunks and (other := chunks[0].file_path):
                     return f"it is a summary of other files, such as {other[:PROFILE_TEXT]!r}, which hold the rows"
-                for number in range(group.num_columns):
-                    chunk = group.column(number)
-                    begin = chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset
-                    begin = min(begin, chunk.data_page_offset) if begin > 0 else chunk.data_page_offset
-                    length = chunk.total_compressed_size
+                for number, chunk in enumerate(chunks):
+                    begin, dictionary, length = chunk.data_page_offset, chunk.dictionary_page_offset, chunk.total_compressed_size
+                    if dictionary is not None and 0 < dictionary < begin:
+                        begin = dictionary
                     if begin < 0 or length < 0 or begin + length > start:
                         return (
                             f"its footer lies: column {number + 1} of row group {index + 1} would be the bytes {begin} to {begin + length},"
@@ -113,15 +115,14 @@ class Footer:
         required, unsigned = about.max_definition_level == 0, "isSigned=false" in str(about.logical_type)
         nulls: int | None = 0
         ends: list[tuple[object, object]] | None = []
-        for group in self._groups:
-            if not group.num_rows:
+        for group, chunks in zip(self._groups, self._chunks, strict=True):
+            rows = group.num_rows
+            if not rows:
                 continue
-            statistics = group.column(leaf).statistics
-            missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
-            if required:
-                missing = 0
-            nulls = None if nulls is None or missing is None or not 0 <= missing <= group.num_rows else nulls + missing
-            if ends is not None and missing != group.num_rows:
+            statistics = chunks[leaf].statistics
+            missing = 0 if required else None if statistics is None else statistics.null_count
+            nulls = None if nulls is None or missing is None or not 0 <= missing <= rows else nulls + missing
+            if ends is not None and missing != rows:
                 found = None if statistics is None or not statistics.has_min_max else self._ends(statistics, type_, unsigned=unsigned)
                 ends = None if found is None else [*ends, found]
         if not ends:
@@ -140,13 +141,13 @@ class Footer:
         if type_.name == "string" and not (self._meta.created_by or "").startswith("parquet-cpp"):
             return None  # others cut long texts, and whether they did is not told
         raw = type_.name in {"int64", "float64"} and not unsigned  # they are as they mean, which saves most of the time
-        ends = (statistics.min_raw, statistics.max_raw) if raw else (statistics.min, statistics.max)
-        expected = {"string": str, "float64": float, "boolean": bool}.get(type_.name)
-        if expected is not None and not all(isinstance(end, expected) for end in ends):
+        low, high = (statistics.min_raw, statistics.max_raw) if raw else (statistics.min, statistics.max)
+        expected = EXPECTED.get(type_.name)
+        if expected is not None and not (isinstance(low, expected) and isinstance(high, expected)):
             return None
-        if expected is float and not all(map(math.isfinite, ends)):
+        if expected is float and not (math.isfinite(low) and math.isfinite(high)):
             return None  # a NaN hides what the others are
-        return ends if ends[0] <= ends[1] else None
+        return (low, high) if low <= high else None
 
     def _shown(self, value: object, leaf: int, type_: LogicalType) -> Json:
         if isinstance(value, bool):
