@@ -67,6 +67,13 @@ def test_a_hang_ends_at_the_time_limit(readers: Sandbox, tmp_path: Path, monkeyp
     assert captures[1].reason == "reading took longer than 1 seconds"
 
 
+def test_a_compressed_file_has_ten_times_as_long(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.truncate(path, 512 << 20)
+    assert [Request(path, "", name).seconds() for name in ("x.jsonl", "x.jsonl.gz", "gz")] == [120, 660, 120]
+
+
 @pytest.mark.usefixtures("stub")
 def test_a_child_that_retires_is_replaced_without_a_trace(readers: Sandbox, tmp_path: Path) -> None:
     captures = readers.extract(_requests(tmp_path, "a", "retire", "b", "retire"))
