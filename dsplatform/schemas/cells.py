@@ -65,23 +65,24 @@ class _Scan:
         opens = np.flatnonzero(self._bytes == ord("<")).astype(np.int32)
         self._count = len(opens)
         self._tags: Positions = np.concatenate([opens, np.full(6, opens[-1], np.int32)])  # of which the last closes a row
-        self._first: Bytes = self._bytes[self._tags + 1]
+        self._first: Bytes = self._bytes.take(self._tags + 1)
+        self._second: Bytes = self._bytes.take(self._tags + 2)
 
     def cells(self) -> RawCells:
         """Raises `NotPlainError`."""
         data, tags, first = self._bytes, self._tags, self._first
-        index = np.flatnonzero((first[: self._count] == ord("c")) & (data[tags[: self._count] + 2] == ord(" "))).astype(np.int32)
-        start, end = tags[index], tags[index + 1] - 1
-        _require((data[end] == ord(">")).all())
-        empty = data[end - 1] == ord("/")
+        index = np.flatnonzero((first[: self._count] == ord("c")) & (self._second[: self._count] == ord(" "))).astype(np.int32)
+        start, end = tags.take(index), tags.take(index + 1) - 1
+        _require((data.take(end) == ord(">")).all())
+        empty = data.take(end - 1) == ord("/")
         counted = int(np.count_nonzero(empty))
-        following = first[index + 1]
+        following = first.take(index + 1)
         bare = ~empty & (following == ord("/"))  # <c r="A1" s="1"></c>
         if bare.any():
             _require((data[tags[index[bare] + 1] + 2] == ord("c")).all())
             counted += 2 * int(np.count_nonzero(bare))
         kept = np.flatnonzero(~(empty | bare))
-        index, start, end, following = index[kept], start[kept], end[kept], following[kept]
+        index, start, end, following = index.take(kept), start.take(kept), end.take(kept), following.take(kept)
         lines, digits = self._rows(start)
         columns, quote = self._reference(start, digits)
         types, styles = self._attributes(quote, end)
@@ -95,9 +96,9 @@ class _Scan:
 
     def _rows(self, cells: Positions) -> tuple[Positions, Positions]:
         """Each cell's row, and how many digits its number has."""
-        data, tags, first = self._bytes, self._tags[: self._count], self._first[: self._count]
-        opened = tags[(first == ord("r")) & (data[tags + 2] == ord("o"))]
-        closed = tags[(first == ord("/")) & (data[tags + 2] == ord("r"))]
+        data, tags, first, second = self._bytes, self._tags[: self._count], self._first[: self._count], self._second[: self._count]
+        opened = tags[(first == ord("r")) & (second == ord("o"))]
+        closed = tags[(first == ord("/")) & (second == ord("r"))]
         _require(len(opened) > 0)
         _require(self._is(opened, b'<row r="') and self._is(closed, b"</row>"))
         self._row_tags = len(opened) + len(closed)
@@ -119,20 +120,20 @@ class _Scan:
         """The column that `r="AB12"` names, and where its closing quote is."""
         data = self._bytes
         _require(self._is(start + 3, b'r="'))
-        letter = data[start + 6].astype(np.int32) - 64
+        letter = data.take(start + 6).astype(np.int32) - 64
         _require(((letter >= 1) & (letter <= 26)).all())
         column, letters = letter, np.ones(len(start), np.int32)
         for offset in (7, 8):
-            char = data[start + offset].astype(np.int32) - 64
+            char = data.take(start + offset).astype(np.int32) - 64
             more = (char >= 1) & (char <= 26) & (letters == offset - 6)
             if not more.any():
                 break
             column = np.where(more, column * 26 + char, column)
             letters += more
         quote = start + 6 + letters + digits
-        _require((data[quote] == ord('"')).all())
-        last = data[quote - 1]
-        _require(((last >= ord("0")) & (last <= ord("9"))).all())
+        _require((data.take(quote) == ord('"')).all())
+        for digit in (data.take(quote - digits), data.take(quote - 1)):
+            _require(((digit >= ord("0")) & (digit <= ord("9"))).all())
         return column - 1, quote
 
     def _attributes(self, quote: Positions, end: Positions) -> tuple[Bytes, Positions]:
@@ -141,16 +142,16 @@ class _Scan:
         rest = end - quote - 1
         types = np.full(len(quote), NUMBER, np.uint8)
         length = np.zeros(len(quote), np.int32)
-        one = np.flatnonzero((rest >= 6) & (data[end - 5] == ord("t")))
+        one = np.flatnonzero((rest >= 6) & (data.take(end - 5) == ord("t")))
         if len(one):
             at = end[one]
-            types[one] = data[at - 2]
+            types[one] = data.take(at - 2)
             length[one] = 6
             _require(self._is(at - 6, b' t="') and self._is(at - 1, b'"'))
             _require(np.isin(types[one], np.frombuffer(b"nsbed", np.uint8)).all())
         for name in (b"str", b"inlineStr"):
             width = 5 + len(name)
-            many = np.flatnonzero((rest >= width) & (length == 0) & (data[np.maximum(end - width + 1, 0)] == ord("t")))
+            many = np.flatnonzero((rest >= width) & (length == 0) & (data.take(np.maximum(end - width + 1, 0)) == ord("t")))
             if len(many):
                 _require(self._is(end[many] - width, b' t="' + name + b'"'))
                 types[many], length[many] = TEXT, width
@@ -160,11 +161,11 @@ class _Scan:
         if len(styled):
             at, size = quote[styled] + 1, left[styled]
             _require(((size >= 6) & (size <= 10)).all())
-            _require(self._is(at, b' s="') and (data[at + size - 1] == ord('"')).all())
+            _require(self._is(at, b' s="') and (data.take(at + size - 1) == ord('"')).all())
             style = np.zeros(len(styled), np.int32)
             for offset in range(4, int(size.max()) - 1):
                 inside = offset < size - 1
-                char = data[at + offset].astype(np.int32) - 48
+                char = data.take(at + offset).astype(np.int32) - 48
                 _require(((char >= 0) & (char <= 9) | ~inside).all())
                 style = np.where(inside, style * 10 + char, style)
             styles[styled] = style
@@ -185,25 +186,25 @@ class _Scan:
             used += int(np.count_nonzero(alone)) + 2 * int(np.count_nonzero(~alone))
             _require(self._is(tags[open_[~alone] + 1], b"</f>"))
         inline = np.flatnonzero(following == ord("i"))
-        begin = tags[value] + 3
+        begin = tags.take(value) + 3
         if len(inline):
             at = value[inline]
-            _require(self._is(tags[at], b"<is><t") and (tags[at + 1] == tags[at] + 4).all())
+            _require(self._is(tags.take(at), b"<is><t") and (tags.take(at + 1) == tags.take(at) + 4).all())
             _require((types[inline] == TEXT).all())
-            text = tags[at + 1]
+            text = tags.take(at + 1)
             spaced = data[text + 2] == ord(" ")
             _require((data[text + 2][~spaced] == ord(">")).all())
             if spaced.any():
                 wide = text[spaced][:, None] + np.arange(len(_PRESERVE))
                 _require(int(wide.max()) < len(data) and bool((data[wide] == _PRESERVE).all()))
             begin[inline] = text + np.where(spaced, len(_PRESERVE), 3)
-            _require(self._is(tags[at + 2], b"</t></is></c>"))
+            _require(self._is(tags.take(at + 2), b"</t></is></c>"))
             used += 2 * len(inline)
             value[inline] += 1
         plain = np.flatnonzero(following != ord("i"))
         at = value[plain]
-        _require(self._is(tags[at], b"<v>") and self._is(tags[at + 1], b"</v></c>"))
-        return begin, tags[value + 1], used
+        _require(self._is(tags.take(at), b"<v>") and self._is(tags.take(at + 1), b"</v></c>"))
+        return begin, tags.take(value + 1), used
 
     def _texts(self, begin: Positions, stop: Positions, types: Bytes) -> pa.StringArray:
         """The values side by side."""

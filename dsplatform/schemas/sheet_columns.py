@@ -44,9 +44,7 @@ class CellStore:
         block = Cells(block.rows.take(order), block.columns.take(order), block.kinds.take(order), block.values.take(order))
         bounds = np.flatnonzero(np.diff(block.columns, prepend=-1))
         for start, stop in zip(bounds.tolist(), [*bounds[1:].tolist(), len(order)], strict=True):
-            part = slice(start, stop)
-            cells = Cells(block.rows[part], block.columns[part], block.kinds[part], block.values[part])
-            self._columns.setdefault(int(block.columns[start]), []).append(cells)
+            self._columns.setdefault(int(block.columns[start]), []).append(block.slice(start, stop).copy())
 
     def columns(self) -> dict[int, Cells]:
         """The cells of each column by ascending row, each row once: of two cells in one place the last counts. Empties the store."""
@@ -76,7 +74,7 @@ class SheetColumn:
     """The cells of one column below the header: its type, what it holds of each kind, its values in batches."""
 
     def __init__(self, cells: Cells, first: int, rows: int, texts: "Texts") -> None:
-        below = cells if not len(cells.rows) or cells.rows[0] >= first else cells.where(cells.rows >= first)
+        below = cells.slice(int(np.searchsorted(cells.rows, first)), len(cells.rows))
         errors = below.kinds == Kind.ERROR
         self.errors = int(np.count_nonzero(errors))
         self._cells = below.where(~errors) if self.errors else below

@@ -51,6 +51,15 @@ class Cells:
         """Those of the mask."""
         return Cells(self.rows[mask], self.columns[mask], self.kinds[mask], self.values[mask])
 
+    def slice(self, start: int, stop: int) -> "Cells":
+        """Some of them, in the same memory."""
+        part = slice(start, stop)
+        return Cells(self.rows[part], self.columns[part], self.kinds[part], self.values[part])
+
+    def copy(self) -> "Cells":
+        """The same in memory of their own."""
+        return Cells(self.rows.copy(), self.columns.copy(), self.kinds.copy(), self.values.copy())
+
     @classmethod
     def joined(cls, parts: Sequence["Cells"]) -> "Cells":
         """All in order."""

@@ -197,7 +197,8 @@ def _shared_texts(archive: Archive, part: str) -> pa.StringArray:
     found = []
     skipped = begin.end()
     for piece in archive.pieces(part, b"</" + begin[1] + b"si>"):
-        body = re.sub(rb"</(\w+:)?sst\s*>.*$", b"", piece[skipped:], flags=re.DOTALL)
+        end = piece.rfind(b"</" + begin[1] + b"sst")
+        body = piece[skipped : end if end >= 0 else None]
         skipped = 0
         if body.strip():
             found.append(_texts(body))
