@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import datasets, deletion, history, ingest, maintenance, schema, storage
+from dsplatform.cli import contract, datasets, deletion, history, ingest, maintenance, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -47,6 +47,7 @@ app.command()(history.diff)
 app.command()(history.merge)
 app.add_typer(history.branch, name="branch")
 app.add_typer(history.tag, name="tag")
+app.add_typer(contract.app, name="contract")
 app.add_typer(maintenance.db, name="db")
 
 

@@ -101,7 +101,7 @@ def _show(
     rows = []
     for outcome in shown[:50]:
         row_count, columns = captured.get((outcome.version_id, outcome.component), (None, None))
-        what = outcome.reason or ("stored" if outcome.stored else "duplicate")
+        what = outcome.reason or outcome.note or ("stored" if outcome.stored else "duplicate")
         rows.append(
             (outcome.component or outcome.path, outcome.dataset, outcome.version_number, row_count, columns, size(outcome.size), what)
         )
@@ -110,7 +110,14 @@ def _show(
         typer.echo(f"... and {len(shown) - 50} more")
     for version in report.versions:
         name = f"{version.dataset.slug}@{version.version_number}"
-        if version.created:
+        if version.quarantined_from:
+            typer.echo(f"{name} was kept from {version.quarantined_from} by its contract and is on {version.branch}:")
+            for sentence in version.breaches[:20]:
+                typer.echo(f"  {sentence}")
+            typer.echo(
+                f"take it: `dsplatform contract accept {name} --reason WHY`; or leave it: `dsplatform contract dismiss {name} --reason WHY`"
+            )
+        elif version.created:
             typer.echo(f"{name} on {version.branch}: {version.added} added, {version.updated} updated, {version.removed} removed")
         else:
             typer.echo(f"{name} on {version.branch}: nothing changed, so there is no new version")

@@ -14,7 +14,7 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import Gone, Unavailable
 from dsplatform.core.types import VersionId
 from dsplatform.core.values import Committed, SchemaSummary
-from dsplatform.defs.checks import batch_checks, drift_evaluation
+from dsplatform.defs.checks import batch_checks, contract_evaluation, drift_evaluation
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
 
@@ -123,7 +123,8 @@ def version_event(version: Committed, report: IngestReport, rows: int | None) ->
     return dg.AssetMaterialization(
         "dataset_versions",
         partition=version.dataset.slug,
-        description=f"version {version.version_number} on {version.branch}",
+        description=f"version {version.version_number} on {version.branch}"
+        + (f", kept from {version.quarantined_from} by its contract" if version.quarantined_from else ""),
         tags={"dagster/data_version": str(version.version_number)},
         metadata={
             "version": version.version_number,
@@ -134,6 +135,7 @@ def version_event(version: Committed, report: IngestReport, rows: int | None) ->
             "bytes_in": sum(outcome.size for outcome in mine),
             "bytes_stored": sum(outcome.size for outcome in mine if outcome.stored),
             **({} if rows is None else {"dagster/partition_row_count": rows}),
+            **({"breaches": dg.MetadataValue.json(list(version.breaches))} if version.breaches else {}),
             "look_at_it": dg.MetadataValue.text(f"dsplatform show {version.dataset.slug}"),
         },
     )
@@ -178,6 +180,8 @@ def capture(
                 )
             )
         context.log_event(drift_evaluation(platform, version_id, dataset))  # type: ignore[arg-type]  # documented, missing in its type
+        if judged := contract_evaluation(platform, version_id, dataset):
+            context.log_event(judged)  # type: ignore[arg-type]
     return captured
 
 
@@ -214,7 +218,14 @@ def _tables(report: IngestReport) -> dict[str, dg.MetadataValue]:
         shown["new_versions"] = dg.MetadataValue.table(
             [
                 dg.TableRecord(
-                    {"dataset": v.dataset.slug, "branch": v.branch, "version": v.version_number, "added": v.added, "updated": v.updated}
+                    {
+                        "dataset": v.dataset.slug,
+                        "branch": v.branch,
+                        "version": v.version_number,
+                        "added": v.added,
+                        "updated": v.updated,
+                        "kept_from": v.quarantined_from or "",
+                    }
                 )
                 for v in versions[:SHOWN_FAILURES]
             ]

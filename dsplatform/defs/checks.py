@@ -9,6 +9,7 @@ from dsplatform.core.types import VersionId
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
 from dsplatform.schemas.comparison import Verdict
+from dsplatform.schemas.contracts import Breach
 
 SAMPLED_FILES = 100
 SHOWN_CHANGES = 50
@@ -79,7 +80,12 @@ def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) ->
 
 
 def _said(sentences: Sequence[str]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table([dg.TableRecord({"change": sentence}) for sentence in sentences[:SHOWN_CHANGES]])
+    return dg.MetadataValue.table([dg.TableRecord({"change": sentence}) for sentence in sentences[:SHOWN_CHANGES]], _columns("change"))
+
+
+def _columns(*names: str) -> dg.TableSchema:
+    """What a table of texts shows; Dagster asks for it where the table is empty."""
+    return dg.TableSchema([dg.TableColumn(name, "string") for name in names])
 
 
 @dg.asset_check(
@@ -103,4 +109,65 @@ def schema_drift(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckRes
             "datasets_drifted": len(drifted),
             "what_changed": _said([f"{slug}: {sentence}" for slug, change in drifted.items() for sentence in change.sentences()]),
         },
+    )
+
+
+def contract_evaluation(platform: Platform, version_id: VersionId, dataset: str) -> dg.AssetCheckEvaluation | None:
+    """Whether a version keeps the contract of its branch, for the dataset's partition; None where no contract is asked for."""
+    judged = platform.contracts.judge(version_id)
+    if judged is None:
+        return None
+    told = [breach.sentence for breach in judged.breaches]
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("schema_snapshots"),
+        check_name="contract",
+        passed=not told,
+        severity=dg.AssetCheckSeverity.WARN,
+        partition=dataset,
+        description="; ".join(told[:10]) or f"the contract of {judged.branch} is kept",
+        metadata={
+            "branch": judged.branch,
+            "policy": judged.policy.value,
+            "breaches": len(told),
+            **({"what_is_wrong": _breaches([(dataset, breach) for breach in judged.breaches])} if told else {}),
+        },
+    )
+
+
+def _breaches(found: Sequence[tuple[str, Breach]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "dataset": slug,
+                    "component": breach.component,
+                    "table": breach.table or "",
+                    "column": breach.column or "",
+                    "rule": breach.rule,
+                    "what": breach.sentence,
+                }
+            )
+            for slug, breach in found[:SHOWN_CHANGES]
+        ],
+        _columns("dataset", "component", "table", "column", "rule", "what"),
+    )
+
+
+@dg.asset_check(
+    asset="schema_snapshots",
+    name="contract",
+    description=(
+        "The newest version of each dataset keeps the contract of its branch (`dsplatform contract`): a warning where it does not. What an "
+        "enforced contract kept from its branch is told as well. Evaluated per dataset by each batch."
+    ),
+)
+def contract(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
+    """Every dataset that has a contract at once, for who presses the button."""
+    with platform.in_run() as opened:
+        judged = {slug: found for slug, version_id in opened.versions.newest_of_all() if (found := opened.contracts.judge(version_id))}
+    breaches = [(slug, breach) for slug, found in judged.items() for breach in found.breaches]
+    return dg.AssetCheckResult(
+        passed=not breaches,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"datasets_judged": len(judged), "breaches": len(breaches), "what_is_wrong": _breaches(breaches)},
     )

@@ -9,7 +9,7 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError
 from dsplatform.core.paths import instance_home
 from dsplatform.defs.assets import IngestConfig, dataset_versions, schema_snapshots, stored_files
-from dsplatform.defs.checks import schema_drift
+from dsplatform.defs.checks import contract, schema_drift
 from dsplatform.defs.jobs import INGEST, ingest_files
 from dsplatform.defs.resources import OpenedPlatform
 from dsplatform.ingestion.model import IngestReport
@@ -20,7 +20,7 @@ def run_ingest(platform: Platform, dagster_home: Path, dagster_database_url: str
     source = OpenedPlatform(platform)
     definitions = dg.Definitions(
         assets=[stored_files, dataset_versions, schema_snapshots],
-        asset_checks=[schema_drift],
+        asset_checks=[schema_drift, contract],
         jobs=[ingest_files],
         resources={"platform": source},
         executor=dg.in_process_executor,

@@ -116,6 +116,8 @@ class Outcome(ValueObject):
     version_number: int | None = None
     reason: str | None = None
     inbox_id: int | None = None
+    note: str | None = None
+    """What to know of a file that was taken: that a contract keeps it from its branch, and why."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class IngestReport:
             "bytes_stored": self.bytes_stored,
             "dedup_ratio": round(1 - self.bytes_stored / self.bytes_in, 4) if self.bytes_in else 0.0,
             "versions": sum(version.created for version in self.versions),
+            "versions_quarantined": sum(version.created and version.quarantined_from is not None for version in self.versions),
             "duration_s": round(self.duration_s, 3),
         }
 

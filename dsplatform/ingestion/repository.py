@@ -147,7 +147,7 @@ class Inbox:
             claimer=claimer,
             ids=[o.inbox_id for o in outcomes],
             states=[str(o.state) for o in outcomes],
-            reasons=[o.reason for o in outcomes],
+            reasons=[o.reason or o.note for o in outcomes],
             datasets=[o.dataset for o in outcomes],
             branches=[o.branch for o in outcomes],
             components=[o.component for o in outcomes],

@@ -23,6 +23,8 @@ from dsplatform.ingestion.sources import Drop, sources_below
 logger = logging.getLogger(__name__)
 
 EMPTY = "it is empty (0 bytes): drop it again when it has content"
+TOLD = 10
+"""Sentences of a quarantined version's report that stand with each of its files."""
 CHANGED = "it changed after it was seen complete: it is taken when it stands still"
 
 
@@ -54,7 +56,18 @@ class _Item:
             version_id=committed.version_id,
             version_number=committed.version_number,
             inbox_id=self.inbox_id,
+            note=_quarantined(committed),
         )
+
+
+def _quarantined(committed: Committed) -> str | None:
+    """What a person has to know of a version that a contract kept from its branch."""
+    if committed.quarantined_from is None:
+        return None
+    return (
+        f"kept from {committed.quarantined_from} by its contract, and stored on {committed.branch}: {'; '.join(committed.breaches[:TOLD])}"
+        f"{f'; and {len(committed.breaches) - TOLD} more' if len(committed.breaches) > TOLD else ''}"
+    )
 
 
 class IngestionService:

@@ -54,6 +54,7 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "stored_files:no_rejected_files",
         "stored_files:hash_integrity",
         "schema_snapshots:schema_drift",
+        "schema_snapshots:contract",
         "file_integrity:nothing_damaged",
         *(f"store_invariants:invariant_{invariant}" for invariant in INVARIANTS),
     }

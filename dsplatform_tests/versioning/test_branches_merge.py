@@ -268,11 +268,11 @@ def test_a_commit_between_the_plan_and_the_commit_is_merged_too(platform: Platfo
     real = BranchService._commit
     plans: list[int] = []
 
-    def commit(self: BranchService, change: Any) -> Any:
+    def commit(self: BranchService, change: Any, *more: Any) -> Any:
         plans.append(change.expected_head)
         if len(plans) == 1:
             make.commit(platform, dataset, {"d": b"3"})
-        return real(self, change)
+        return real(self, change, *more)
 
     monkeypatch.setattr(BranchService, "_commit", commit)
     assert merge(platform, dataset).kind is MERGED
@@ -285,9 +285,9 @@ def test_a_commit_between_that_conflicts_is_seen(platform: Platform, monkeypatch
     dataset = forked(platform, {"a": b"0"}, {"b": b"1"}, {"a": b"2"})
     real = BranchService._commit
 
-    def commit(self: BranchService, change: Any) -> Any:
+    def commit(self: BranchService, change: Any, *more: Any) -> Any:
         make.commit(platform, dataset, {"a": b"3"})
-        return real(self, change)
+        return real(self, change, *more)
 
     monkeypatch.setattr(BranchService, "_commit", commit)
     with pytest.raises(MergeConflict, match="'a'"):
@@ -300,9 +300,9 @@ def test_that_claim_fails_without_the_expected_head(platform: Platform, monkeypa
     dataset = forked(platform, {"a": b"0"}, {"b": b"1"}, {"a": b"2"})
     real, make_change = BranchService._commit, branches_module._merge_change
 
-    def commit(self: BranchService, change: Any) -> Any:
+    def commit(self: BranchService, change: Any, *more: Any) -> Any:
         make.commit(platform, dataset, {"a": b"3"})
-        return real(self, change)
+        return real(self, change, *more)
 
     def blind(*args: Any) -> Any:
         change = make_change(*args)
