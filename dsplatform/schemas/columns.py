@@ -17,7 +17,7 @@ from dsplatform.schemas.frequencies import LIMIT, Frequencies
 from dsplatform.schemas.model import NO_HINTS, PROFILE_TEXT, Column, ColumnProfile, Hints, Json
 from dsplatform.schemas.moments import BOOLEANS, DAY, TIME, Days, Moments, Times, Truths, year_first
 from dsplatform.schemas.numbers import NUMBER, Numbers
-from dsplatform.schemas.profiling import Lengths, lengths_with, mean_length
+from dsplatform.schemas.profiling import Lengths, lengths_with, mean_length, text_lengths
 
 LOOKED_AT = 20
 """Different values at the top of a column that show what it looks like."""
@@ -99,7 +99,7 @@ class TextColumn:
             texts, counts = self._frequencies.take(values)
             ends = pc.min_max(texts)
             self._extend(ends["min"].as_py(), ends["max"].as_py())
-            self._lengths = lengths_with(self._lengths, pc.utf8_length(texts), counts)
+            self._lengths = lengths_with(self._lengths, text_lengths(texts), counts)
             if self._kind is None:
                 self._look_at(texts[:LOOKED_AT].to_pylist())
             if self._form is not None and not self._form.take(texts, counts):

@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 from dsplatform.schemas.columns import TextColumn
 from dsplatform.schemas.compression import OPENERS, Bomb, opened
 from dsplatform.schemas.dialects import END, Findings, examine, sniff, unique_names
-from dsplatform.schemas.encodings import display, in_utf8, survey
+from dsplatform.schemas.encodings import display, in_utf8, line_ends_meet, survey
 from dsplatform.schemas.frequencies import LIMIT
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Table
 
@@ -206,11 +206,11 @@ class _Reading:
     def _captured(self, columns: list[TextColumn]) -> FileCapture:
         dialect, found = self._dialect, Findings()
         total = self._rows + self._misfits
-        blank = self._whole is None and self._survey.blank_lines
-        if self._misfits or (blank and self._survey.quotes):  # between quotes a blank line is none
+        more = 0 if self._whole is not None else self._survey.lines - dialect.skip - total
+        if self._misfits or (more and self._survey.quotes and self._has_blank_lines()):  # between quotes a blank line is none
             found = self._examine()
-        if blank:
-            self._blank_lines = found.blank_lines if self._survey.quotes else self._survey.lines - dialect.skip - total
+        if more:
+            self._blank_lines = found.blank_lines if self._survey.quotes else more
         if self._misfits > self._rows:
             first = ", ".join(f"line {line} has {cells}" for line, cells in found.misfits[:3])
             raise Unreadable(f"{self._misfits} of {total} rows do not have {dialect.width} cells: {first}")
@@ -226,6 +226,10 @@ class _Reading:
         profile = tuple(column.profile() for column in columns)
         table = Table(None, typed, self._rows, {}, profile)
         return FileCapture.ok("tsv" if dialect.delimiter == "\t" else "csv", (table,), details, self._notes(columns, found))
+
+    def _has_blank_lines(self) -> bool:
+        with self._open() as stream:
+            return line_ends_meet(stream, self._survey.encoding)
 
     def _notes(self, columns: list[TextColumn], found: Findings) -> dict[str, Json]:
         notes: dict[str, Json] = {}
@@ -258,7 +262,7 @@ class _Marked(RawIOBase):
     """What is parsed: the text as UTF-8, with the marker as the last line."""
 
     def __init__(self, stream: BinaryIO, encoding: str, marker: str) -> None:
-        self._stream, self._chunks, self._marker = stream, in_utf8(stream, encoding), marker.encode()
+        self._stream, self._chunks, self._marker = stream, in_utf8(stream, encoding, BLOCKS[0]), marker.encode()
         self._rest, self._last, self._done = b"", b"\n", False
 
     def read(self, size: int = -1, /) -> bytes:

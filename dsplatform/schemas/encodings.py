@@ -64,8 +64,6 @@ class Survey:
     long_line: int | None
     """The number of the first line that is longer than the limit; nothing behind it was read."""
     lines: int
-    blank_lines: bool
-    """Whether line ends stand side by side."""
     quotes: bool
     """Whether there is a quote of either kind."""
 
@@ -89,10 +87,10 @@ def survey(opened: Callable[[], BinaryIO], hints: Hints, limit: int) -> Survey:
     raise AssertionError("every byte is a character in Latin-1")
 
 
-def in_utf8(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """The text chunk by chunk as UTF-8, without a byte order mark. Raises `UnicodeError` for bytes that are none of the encoding."""
+def in_utf8(stream: BinaryIO, encoding: str, size: int = CHUNK) -> Iterator[bytes]:
+    """The text as UTF-8 without a byte order mark, read `size` bytes at a time. Raises `UnicodeError` for bytes that are none of it."""
     decoder = getincrementaldecoder(encoding)()
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(size):
         if encoding != "utf-8":
             yield decoder.decode(chunk).encode()
             continue
@@ -101,6 +99,17 @@ def in_utf8(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
         yield chunk
     if rest := decoder.decode(b"", final=True):
         yield rest.encode()
+
+
+def line_ends_meet(stream: BinaryIO, encoding: str) -> bool:
+    """Whether two line ends stand side by side anywhere."""
+    last = b""
+    for chunk in in_utf8(stream, encoding):
+        text = (last + chunk).replace(b"\r\n", b"\n")
+        if any(both in text for both in (b"\n\n", b"\r\r", b"\n\r", b"\r\n")):
+            return True
+        last = chunk[-2:]
+    return False
 
 
 def display(encoding: str) -> str:
@@ -180,24 +189,22 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
         encoding = "utf-8"
     ends = {"CRLF": 0, "LF": 0, "CR": 0}
     nul_bytes = since = 0
-    blank_lines = quotes = False
+    quotes = False
     long_line, last = None, b""
     with opened() as stream:
-        for chunk in in_utf8(stream, encoding):
+        for chunk in in_utf8(stream, encoding, CHUNK):
             first = min((at for at in (chunk.find(b"\n"), chunk.find(b"\r")) if at >= 0), default=len(chunk))
             if since + first > limit:
                 long_line = sum(ends.values()) + 1
                 break
             nul_bytes += chunk.count(b"\0")
             quotes = quotes or b'"' in chunk or b"'" in chunk
-            blank_lines = blank_lines or b"\n\n" in chunk or (last in {b"\n", b"\r"} and chunk[:1] in {b"\n", b"\r"})
             feeds = chunk.count(b"\n")
             if returns := chunk.count(b"\r"):
                 both = chunk.count(b"\r\n")
                 ends["CRLF"] += both
                 ends["CR"] += returns - both
                 feeds -= both
-                blank_lines = blank_lines or b"\n\r" in chunk or b"\r\r" in chunk
             if last == b"\r" and chunk[:1] == b"\n":
                 ends["CRLF"], ends["CR"], feeds = ends["CRLF"] + 1, ends["CR"] - 1, feeds - 1
             ends["LF"] += feeds
@@ -207,4 +214,4 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
     marked = any(encoding == name for _, name in MARKS)
     lines = sum(ends.values()) + (since > 0)
     ends = {name: count for name, count in ends.items() if count}
-    return Survey(encoding, marked, guessed, nul_bytes, ends, long_line, lines, blank_lines, quotes)
+    return Survey(encoding, marked, guessed, nul_bytes, ends, long_line, lines, quotes)

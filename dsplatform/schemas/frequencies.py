@@ -3,7 +3,7 @@
 Exact up to a limit of different values. Beyond it, the number is estimated from the k smallest hashes (Bar-Yossef et al., "Counting
 distinct elements in a data stream", RANDOM 2002; standard error 1/sqrt(k - 2)), and the frequent ones come from a summary of k counters
 (Misra and Gries, "Finding repeated elements", 1982), merged batch by batch (Agarwal et al., "Mergeable summaries", PODS 2012): no count
-is too large, and none is too small by more than rows / (k + 1).
+is too large, and none is too small by more than rows / 900.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +21,8 @@ HASHES, COUNTERS = 4096, 1000
 LONG = 200
 """Characters. A longer text is kept as its beginning and a digest, so that a column of long texts takes no more memory."""
 _NONE = pa.array([], pa.uint64())
+ROWS, BUCKET_BITS = 1 << 13, 12
+"""From so many rows on, a bucket's usual crowd and what it varies by is less than rows / 900. Arrow sorts up to 12 bits by counting."""
 SLICE = 1 << 15
 """Texts hashed at once: what they are spread out to stays in the caches."""
 _STEPS = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -41,7 +43,7 @@ class Frequencies:
     def take(self, values: pa.Array, texts_of: Callable[[pa.Array], pa.Array] = lambda values: values) -> tuple[pa.Array, pa.Array]:
         """Adds the next rows, of which at least one has a value. Returns the values without nulls and how often each counts: different
         ones, or the rows as they are where most are different."""
-        if self._diverse:
+        if self._diverse and len(values) - values.null_count >= ROWS:
             values = values.drop_null() if values.null_count else values
             self._add_rows(texts_of(values))
             return values, pa.repeat(pa.scalar(1, pa.int64()), len(values))
@@ -72,18 +74,22 @@ class Frequencies:
         self._diverse = 2 * len(texts) > pc.sum(counts).as_py()
 
     def _add_rows(self, texts: pa.Array) -> None:
-        """The next rows as they are, none of them null, where most are different: sorting hashes is faster than counting texts."""
-        texts = _kept(texts)
-        hashes = hashes_of(texts)
-        ordered = hashes.take(pc.array_sort_indices(hashes))
-        again = pc.equal(ordered[1:], ordered[:-1])
-        repeated = pc.unique(ordered[1:].filter(again))
-        self._merge_hashes(pa.concat_arrays([ordered[:1], ordered[1:].filter(pc.invert(again))])[:HASHES])
-        several = texts.filter(pc.is_in(hashes, repeated)) if len(repeated) else texts[:0]
-        counted = pc.value_counts(several)
-        alone = len(texts) - len(several)
-        self._summarise(counted.field("values"), counted.field("counts"), alone)
-        self._diverse = 2 * (len(repeated) + alone) > len(texts)
+        """The next rows as they are, none of them null, where most are different. Only what shares a bucket of its hash with many others
+        is counted as text: whatever stands more often than `alone` times does."""
+        for start in range(0, len(texts), SLICE):
+            part = _kept(texts[start : start + SLICE])
+            hashes = hashes_of(part)
+            self._merge_hashes(hashes)
+            buckets = pc.cast(pc.shift_right(hashes, pa.scalar(64 - BUCKET_BITS, pa.uint64())), pa.uint16())
+            usual = len(part) / 2**BUCKET_BITS
+            alone = round(usual + 4 * usual**0.5 + 1)
+            ordered = buckets.take(pc.array_sort_indices(buckets))
+            crowded = ordered[alone:].filter(pc.equal(ordered[alone:], ordered[: max(0, len(ordered) - alone)]))
+            several = part.filter(pc.is_in(buckets, pc.unique(crowded))) if len(crowded) else part[:0]
+            counted = pc.value_counts(several)
+            self._missing += alone
+            self._summarise(counted.field("values"), counted.field("counts"))
+            self._diverse = 2 * len(several) < len(part)
 
     def add_counts(self, counts: Mapping[str, int]) -> None:
         """The same for few values."""
@@ -157,13 +163,11 @@ class Frequencies:
             both = pc.unique(pa.concat_arrays([self._smallest, hashes]))
             self._smallest = both.take(pc.array_sort_indices(both)[:HASHES])
 
-    def _summarise(self, texts: pa.Array, counts: pa.Array, alone: int = 0) -> None:
-        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two become one. `alone` more values stand once."""
-        if len(texts) + alone > COUNTERS:
+    def _summarise(self, texts: pa.Array, counts: pa.Array) -> None:
+        """First down to `COUNTERS` counters inside the batch, by Arrow; then the two become one."""
+        if len(texts) > COUNTERS:
             place = len(counts) - COUNTERS - 1
-            floor = pa.scalar(1)
-            if place >= 0:
-                floor = counts[pc.partition_nth_indices(counts, pivot=place)[place].as_py()]
+            floor = counts[pc.partition_nth_indices(counts, pivot=place)[place].as_py()]
             above = pc.greater(counts, floor)
             texts, counts = texts.filter(above), pc.subtract(counts.filter(above), floor)
             self._missing += floor.as_py()

@@ -45,7 +45,7 @@ class ColumnProfiler:
         if _is_number(values.type):
             self._add_numbers(values.drop_null())
         elif _is_text(values.type) or _is_binary(values.type):
-            lengths = pc.binary_length(distinct) if _is_binary(values.type) else pc.utf8_length(distinct)
+            lengths = pc.binary_length(distinct) if _is_binary(values.type) else text_lengths(distinct)
             self._lengths = lengths_with(self._lengths, lengths, counts)
         self._add_bounds(distinct)
 
@@ -99,6 +99,13 @@ class ColumnProfiler:
         ends = pa.concat_arrays([self._ends, distinct]) if self._ends is not None else distinct
         bounds = pc.min_max(pc.cast(ends, pa.int64()) if t.is_duration(type_) else ends)
         self._ends = pa.array([bounds["min"], bounds["max"]], bounds["min"].type).cast(type_)
+
+
+def text_lengths(texts: pa.Array) -> pa.Array:
+    """Characters of each."""
+    data = texts.buffers()[2]
+    ascii_ = data is None or data.to_pybytes().isascii()
+    return pc.binary_length(texts) if ascii_ else pc.utf8_length(texts)
 
 
 def lengths_with(before: Lengths | None, lengths: pa.Array, counts: pa.Array) -> Lengths:

@@ -59,7 +59,7 @@ def test_counts_beyond_the_limit_are_lower_bounds_within_the_stated_error(batch:
     assert not found.exact
     assert [text for text, _ in found.top] == [text for text, _ in truth.most_common(5)]
     for text, count in found.top:
-        assert truth[text] - len(values) / (COUNTERS + 1) <= count <= truth[text]
+        assert truth[text] - len(values) / 900 <= count <= truth[text]
 
 
 def test_what_is_held_does_not_grow_with_the_values() -> None:
@@ -93,3 +93,12 @@ def test_few_values_are_counted_as_many_are(batches: list[list[str]]) -> None:
             few.add_counts(counts)
             many.add(pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64()))
         assert (few.distinct, few.exact, few.top, few.examples) == (many.distinct, many.exact, many.top, many.examples)
+
+
+def test_frequent_values_among_many_that_stand_once_are_found() -> None:
+    values = [f"often {number % 3}" if number % 40 < number % 3 + 1 else f"v{number}" for number in range(300_000)]
+    found, truth = _found(values), Counter(values)
+    assert found._diverse
+    assert [text for text, _ in found.top] == [text for text, count in truth.most_common(5) if count > len(values) / 900]
+    for text, count in found.top:
+        assert truth[text] - len(values) / 900 <= count <= truth[text]
