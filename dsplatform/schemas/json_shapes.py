@@ -6,6 +6,7 @@ Values are added many at a time, in any order and any portions: the type is the 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from dsplatform.schemas.logical import LogicalType
@@ -131,8 +132,9 @@ class Shape:
 
 def by_name(records: Iterable[dict[str, Any]]) -> Iterable[tuple[str, Sequence[Any]]]:
     """The values under each name, of those records that have it; a name comes once for each set of names it stands in."""
-    alike: dict[tuple[str, ...], list[Iterable[Any]]] = {}
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
-        alike.setdefault(tuple(record), []).append(record.values())
-    for names, rows in alike.items():
-        yield from zip(names, zip(*rows, strict=True), strict=True)
+        alike.setdefault(tuple(record), []).append(record)
+    for names, group in alike.items():
+        for name in names:
+            yield name, list(map(itemgetter(name), group))
