@@ -78,6 +78,9 @@ def schema(
             read = sum(item.layout is not None for item in captured.components)
             _show_stats(found, more=0 if component else read - len(chosen), as_json=as_json)
         else:
+            if not as_json:
+                step = platform.schemas.semver(version.id)
+                typer.echo(f"{ref.slug}@{version.number}, data version {_number(step)}")
             _show_schema(captured, as_json=as_json)
 
 
@@ -100,6 +103,11 @@ def _show_schema(captured: "VersionSchema", *, as_json: bool) -> None:
             typer.echo(f"{component.name}: {component.status}: {component.reason}")
         for note, value in component.notes.items():
             typer.echo(f"{component.name}: {note.replace('_', ' ')}: {value}")
+
+
+def _number(step: "Step") -> str:
+    """MAJOR.MINOR.PATCH, with a question mark while a version before is not captured."""
+    return step.semver if step.certain else f"{step.semver} ?"
 
 
 def _typed(column: "Column") -> str:
@@ -192,7 +200,7 @@ def _show_history(session: "Session", dataset: str, *, as_json: bool) -> None:
 
 def _step(step: "Step") -> "tuple[object, ...]":
     told = [*step.sentences[:10], *([f"and {len(step.sentences) - 10} more"] if len(step.sentences) > 10 else [])]
-    number = step.semver if step.certain else f"{step.semver} ?"
+    number = _number(step)
     return step.version, step.created_at, number, step.verdict or "-", "\n".join(told) or "the first version"
 
 

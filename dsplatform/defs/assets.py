@@ -173,6 +173,7 @@ def capture(
                         ),
                         "dagster/partition_row_count": summary.rows or 0,
                         "version": number,
+                        "data_version": platform.schemas.semver(version_id).semver,
                         "columns": summary.columns,
                         "unreadable_files": summary.unreadable,
                         **_profile(platform, version_id),

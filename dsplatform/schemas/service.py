@@ -1,7 +1,6 @@
 """Captures the schemas of versions, reading each content once, and compares them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -135,16 +134,15 @@ class SchemaService:
     def history(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> list[Step]:
         """What each version changed, from the first one to `ref` (None: the head of `main`) along first parents; those that changed nothing
         are left out. Raises `VersionMissing`."""
-        return evolution.changes(self._line(actor, dataset, ref))
-
-    def semver(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> Step:
-        """The version with its MAJOR.MINOR.PATCH. Costs follow the number of versions before it. Raises `VersionMissing`."""
-        return evolution.steps(self._line(actor, dataset, ref))[-1]
-
-    def _line(self, actor: Actor, dataset: DatasetRef, ref: str | None) -> Sequence[tuple[int, datetime, VersionSchema | None]]:
         with self._db.transaction() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref))
+            return evolution.changes(SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref)))
+
+    def semver(self, version_id: VersionId) -> Step:
+        """The version with its MAJOR.MINOR.PATCH. Costs follow the number of versions before it. Raises `NotFound`."""
+        with self._db.transaction() as tx:
+            self._parent(tx, version_id)
+            return evolution.steps(SchemaVersions(tx).line(version_id))[-1]
 
     def _compared(self, tx: Transaction, before: tuple[VersionId, VersionSchema], after: tuple[VersionId, VersionSchema]) -> Comparison:
         """Columns that went are searched among those that came by what their values are like; for others no profile is looked up."""

@@ -240,19 +240,17 @@ def test_each_version_has_its_number_in_whatever_order_they_are_captured(
         (3, "1.1.0", Verdict.COMPATIBLE),
         (4, "2.0.0", Verdict.BREAKING),
     ]
-    assert platform.schemas.semver(system, dataset, "2").semver == "1.0.1"
+    assert platform.schemas.semver(versions[1]).semver == "1.0.1"
 
 
-def test_a_version_whose_schema_is_not_captured_makes_the_number_uncertain(
-    platform: Platform, commit: Commits, dataset: DatasetRef, system: Actor
-) -> None:
+def test_a_version_whose_schema_is_not_captured_makes_the_number_uncertain(platform: Platform, commit: Commits) -> None:
     versions = [commit(a_csv="id\n1\n"), commit(a_csv="id\n2\n"), commit(a_csv="id\n3\n")]
     platform.schemas.capture_version_schema(versions[0])
     platform.schemas.capture_version_schema(versions[2])
-    assert platform.schemas.semver(system, dataset, "1").certain
-    assert not platform.schemas.semver(system, dataset).certain
+    assert platform.schemas.semver(versions[0]).certain
+    assert not platform.schemas.semver(versions[2]).certain
     platform.schemas.capture_version_schema(versions[1])
-    assert platform.schemas.semver(system, dataset).certain
+    assert platform.schemas.semver(versions[2]).certain
 
 
 def test_a_dataset_s_hint_decides_and_has_what_was_captured_before_read_again(platform: Platform, commit: Commits) -> None:
