@@ -20,7 +20,8 @@ BATCH_ROWS, BATCH_BYTES = 1 << 16, 16 << 20
 
 Range = tuple[int, int, int, int]
 """First row, first column, last row, last column, from 0."""
-_Grid = dict[int, dict[int, tuple[int, int]]]
+_Row = dict[int, tuple[int, int]]
+_ALIKE: dict[int, int] = {Kind.WHOLE: Kind.NUMBER, Kind.TIMESTAMP: Kind.DATE}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Sheet:
             return
         top = min(int(cells.rows[0]) for cells in self.cells.values())
         bottom = max(int(cells.rows[-1]) for cells in self.cells.values())
-        header = self._header(self._grid(top), top)
+        header = self._header(top)
         self.header, self.rows = header.present, bottom + 1 - header.first
         used = [number for number, cells in self.cells.items() if cells.rows[-1] >= header.first] + list(header.names)
         numbers = range(min(used), max(used) + 1) if used else range(0)
@@ -92,30 +93,32 @@ class Sheet:
             rows = min(size, self.rows - start)
             yield pa.RecordBatch.from_arrays([column.batch(start, rows) for column in self.columns], names=self.names)
 
-    def _grid(self, top: int) -> _Grid:
-        """The cells of the first rows."""
-        grid: _Grid = {}
+    def _row(self, row: int) -> _Row:
+        """The cells of one row."""
+        found: _Row = {}
         for number, cells in self.cells.items():
-            stop = int(np.searchsorted(cells.rows, top + LOOKED_AT))
-            for row, kind, value in zip(cells.rows[:stop].tolist(), cells.kinds[:stop].tolist(), cells.values[:stop].tolist(), strict=True):
-                grid.setdefault(row, {})[number] = (kind, value)
-        return grid
+            at = int(np.searchsorted(cells.rows, row))
+            if at < len(cells.rows) and cells.rows[at] == row:
+                found[number] = (int(cells.kinds[at]), int(cells.values[at]))
+        return found
 
-    def _header(self, grid: _Grid, top: int) -> Header:
-        lines = sorted(grid)
-        usual = Counter(len(grid[row]) for row in lines).most_common()
+    def _header(self, top: int) -> Header:
+        counts = np.zeros(LOOKED_AT, np.int64)
+        for cells in self.cells.values():
+            counts[cells.rows[: np.searchsorted(cells.rows, top + LOOKED_AT)] - top] += 1
+        usual = Counter(counts[counts > 0].tolist()).most_common()
         several = max(count for count, times in usual if times == usual[0][1]) > 1
-        start = next((row for row in lines if len(grid[row]) > 1), lines[0]) if several else lines[0]
-        if not _names_columns(grid, start):
+        start = top + int(np.argmax(counts > 1)) if several else top
+        if not self._names_columns(start):
             return Header({}, start, start - top, present=False)
         merged = {start: self._spans(start)}
         last = start
-        while merged[last] and self._goes_on(grid, last, merged[last]):
+        while merged[last] and self._goes_on(last, merged[last]):
             last += 1
             merged[last] = self._spans(last)
         names: dict[int, list[str]] = {}
         for row in range(start, last + 1):
-            texts = {number: rendered(*cell, self.texts) for number, cell in grid.get(row, {}).items()}
+            texts = {number: rendered(*cell, self.texts) for number, cell in self._row(row).items()}
             for first, stop in merged[row]:
                 texts |= dict.fromkeys(range(first, stop + 1), texts.get(first, ""))
             for number, text in texts.items():
@@ -123,14 +126,28 @@ class Sheet:
                     names[number].append(text)
         return Header({number: " / ".join(parts) for number, parts in names.items()}, last + 1, start - top, present=True)
 
+    def _names_columns(self, row: int) -> bool:
+        """As in delimited text: a row names the columns unless it looks like the rows below."""
+        votes = 0
+        kinds = {number: kind for number, (kind, _) in self._row(row).items()}
+        if all(kind == Kind.TEXT for kind in kinds.values()):
+            return True
+        for number, kind in kinds.items():
+            cells = self.cells[number]
+            start, stop = np.searchsorted(cells.rows, [row + 1, row + LOOKED_AT])
+            below = {_ALIKE.get(found, found) for found in np.unique(cells.kinds[start:stop]).tolist()}
+            if below - {Kind.TEXT, Kind.ERROR}:
+                votes += -1 if _ALIKE.get(kind, kind) in below else 1
+        return votes > 0
+
     def _spans(self, row: int) -> list[tuple[int, int]]:
         """First and last columns of what is merged across columns in that row alone."""
         return [(left, right) for top, left, bottom, right in self.merged if top == row == bottom and right > left]
 
-    def _goes_on(self, grid: _Grid, row: int, spans: list[tuple[int, int]]) -> bool:
+    def _goes_on(self, row: int, spans: list[tuple[int, int]]) -> bool:
         """Whether the next row is a line of the header, too: it says something below the merged cells, in words or years, or other cells of
         the header reach down into it."""
-        below = grid.get(row + 1, {})
+        below = self._row(row + 1)
         under = [below[number] for first, last in spans for number in range(first, last + 1) if number in below]
         beside = [cell for number, cell in below.items() if not any(first <= number <= last for first, last in spans)]
         if not under:
@@ -141,25 +158,6 @@ class Sheet:
             return False
         years = all(kind == Kind.NUMBER and 1900 <= float(np.int64(value).view(np.float64)) <= 2100 for kind, value in under)
         return all(kind == Kind.TEXT for kind, _ in under) or years
-
-
-_ALIKE = {Kind.WHOLE: Kind.NUMBER, Kind.TIMESTAMP: Kind.DATE}
-
-
-def _names_columns(grid: _Grid, row: int) -> bool:
-    """As in delimited text: a row names the columns unless it looks like the rows below."""
-    kinds = {number: _ALIKE.get(Kind(kind), kind) for number, (kind, _) in grid[row].items()}
-    if all(kind == Kind.TEXT for kind in kinds.values()):
-        return True
-    below: dict[int, set[int]] = {}
-    for line, cells in grid.items():
-        if line > row:
-            for number, (kind, _) in cells.items():
-                below.setdefault(number, set()).add(_ALIKE.get(Kind(kind), kind))
-    votes = [
-        -1 if kind in below[number] else 1 for number, kind in kinds.items() if below.get(number, {Kind.TEXT}) - {Kind.TEXT, Kind.ERROR}
-    ]
-    return sum(votes) > 0
 
 
 def _profile(column: SheetColumn) -> ColumnProfile:

@@ -11,6 +11,7 @@ import pytest
 from openpyxl.chart import BarChart
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
+from dsplatform.schemas import archives
 from dsplatform.schemas.model import FileCapture, Status, Table
 from dsplatform.schemas.readers import extract
 from dsplatform.schemas.workbooks import workbook_rows
@@ -309,6 +310,24 @@ def test_escaped_characters_are_the_characters(made: Callable[..., FileCapture],
 def test_a_workbook_under_another_name_is_still_a_workbook(read: Callable[..., FileCapture]) -> None:
     for name in ("x.xlsm", "x.csv", "x"):
         assert read(name=name, s=[["a"], [1]]).format == "xlsx"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_where_a_sheet_is_cut_into_pieces_changes_nothing(
+    made: Callable[..., FileCapture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: bool
+) -> None:
+    tag = "<c" if plain else "<c "
+    rows = "".join(
+        f'<row r="{row}">{tag} r="A{row}"><v>{row}</v></c>{tag} r="B{row}" t="s"><v>{row % 900}</v></c>'
+        f'{tag} r="C{row}" t="inlineStr"><is><t>own &amp; {row}</t></is></c></row>'
+        for row in range(1, 4001)
+    )
+    others = {"xl/sharedStrings.xml": books.shared(*(f"<t>shared {number}</t>" for number in range(900)))}
+    whole = made(rows, others)
+    monkeypatch.setattr(archives, "_BLOCK", 5000)
+    assert made(rows, others) == whole
+    read = [row for batch in workbook_rows(tmp_path / "made.xlsx", "xlsx", "S1") for row in batch.to_pylist()]
+    assert read == [{"column_1": row, "column_2": f"shared {row % 900}", "column_3": f"own & {row}"} for row in range(1, 4001)]
 
 
 def test_a_damaged_workbook_is_unreadable(read: Callable[..., FileCapture], tmp_path: Path) -> None:
