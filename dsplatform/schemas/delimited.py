@@ -108,12 +108,15 @@ class _Reading:
         lines = StringIO(self._marked(), newline="")
         for _ in range(dialect.skip):
             next(lines)
-        found = list(dialect.cells(lines))
-        rows = [row for row in found if len(row) == dialect.width]
-        self._ended = bool(found[-1]) and found[-1][0].startswith(END)
+        rows = list(dialect.cells(lines))
+        last = rows.pop()
+        self._ended = bool(last) and last[0].startswith(END)
+        self._misfits = self._blank_lines = 0
+        if any(len(row) != dialect.width for row in rows):
+            found, rows = rows, [row for row in rows if len(row) == dialect.width]
+            self._blank_lines = found.count([])
+            self._misfits = len(found) - len(rows) - self._blank_lines
         self._rows = len(rows)
-        self._misfits = len(found) - len(rows) - found.count([]) - self._ended
-        self._blank_lines = found.count([])
         self._check_end()
         return rows
 

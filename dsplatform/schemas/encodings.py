@@ -197,13 +197,14 @@ def _count(opened: Callable[[], BinaryIO], encoding: str, limit: int, *, guessed
             if since + first > limit:
                 long_line = sum(ends.values()) + 1
                 break
-            nul_bytes += chunk.count(b"\0")
+            if b"\0" in chunk:  # which is faster than counting none
+                nul_bytes += chunk.count(b"\0")
             quotes = quotes or b'"' in chunk or b"'" in chunk
-            feeds = chunk.count(b"\n")
-            if returns := chunk.count(b"\r"):
+            feeds = len(chunk) - len(chunk.replace(b"\n", b""))  # twice as fast as counting many
+            if b"\r" in chunk:
                 both = chunk.count(b"\r\n")
                 ends["CRLF"] += both
-                ends["CR"] += returns - both
+                ends["CR"] += chunk.count(b"\r") - both
                 feeds -= both
             if last == b"\r" and chunk[:1] == b"\n":
                 ends["CRLF"], ends["CR"], feeds = ends["CRLF"] + 1, ends["CR"] - 1, feeds - 1

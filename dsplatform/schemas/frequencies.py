@@ -91,14 +91,14 @@ class Frequencies:
             self._summarise(counted.field("values"), counted.field("counts"))
             self._diverse = 2 * len(several) < len(part)
 
-    def add_counts(self, counts: Mapping[str, int]) -> None:
-        """The same for few values."""
+    def add_counts(self, counts: Mapping[str, int], longest: int) -> None:
+        """The same for few values, the longest of which has so many characters."""
         if len(self._examples) < PROFILE_EXAMPLES:
             self._show(iter(counts))
         if self._exact is None:
             self.add(pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64()))
             return
-        if max(map(len, counts), default=0) > LONG:
+        if longest > LONG:
             counts = {_key(text): count for text, count in counts.items()}
         if self._exact:
             self._merge(self._exact, iter(counts.items()))

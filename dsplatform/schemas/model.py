@@ -67,6 +67,10 @@ class Column(ValueObject):
     nullable: bool = True
     format: str | None = None
 
+    def plain(self) -> dict[str, Any]:
+        """As every value object's; written out, for there is one per column of each file."""
+        return dict(self.__dict__)
+
 
 @dataclass(frozen=True)
 class ColumnProfile(ValueObject):
@@ -89,6 +93,15 @@ class ColumnProfile(ValueObject):
     Counts are exact where `distinct_exact`, else no less than the truth's lower bound."""
     examples: tuple[str, ...] = ()
     """The first different values as text, at most `PROFILE_EXAMPLES`, cut after `PROFILE_TEXT` characters."""
+
+    def plain(self) -> dict[str, Any]:
+        """As every value object's; written out, for there is one per column of each file."""
+        return {
+            **self.__dict__,
+            "lengths": None if self.lengths is None else list(self.lengths),
+            "top": [[value, count] for value, count in self.top],
+            "examples": list(self.examples),
+        }
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
