@@ -31,11 +31,18 @@ class ArchiveError(ValueError):
 
 
 def names(path: Path) -> frozenset[str]:
-    """The entries in lower case with plain slashes; none where the listing is longer than any workbook's."""
+    """The entries in lower case with plain slashes; none where the listing is longer than any workbook's. Raises `ArchiveError`."""
     if _listing(path) > MAX_LISTING:
         return frozenset()
-    with zipfile.ZipFile(path) as archive:
+    with _opened(path) as archive:
         return frozenset(_plain(entry.filename) for entry in archive.infolist())
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as err:
+        raise ArchiveError(f"its archive is damaged or cut off: {err}") from err
 
 
 class Archive(AbstractContextManager["Archive"]):
@@ -44,10 +51,7 @@ class Archive(AbstractContextManager["Archive"]):
     def __init__(self, path: Path) -> None:
         if _listing(path) > MAX_LISTING:
             raise ArchiveError(f"its archive lists more than {MAX_ENTRIES:,} parts, the most that is read")
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as err:
-            raise ArchiveError(f"its archive is damaged or cut off: {err}") from err
+        self._zip = _opened(path)
         try:
             self._check()
         except ArchiveError:

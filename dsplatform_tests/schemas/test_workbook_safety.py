@@ -97,6 +97,14 @@ def test_a_million_entries_are_refused_before_they_are_listed(read: Callable[[Pa
     _refused(read(path), "10,000")
 
 
+def test_a_listing_longer_than_its_last_record_says_is_refused(read: Callable[[Path], FileCapture], tmp_path: Path) -> None:
+    one = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"x"
+    last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 5, 5, 5 * len(one) - 5, 4, 0)
+    path = tmp_path / "x.xlsx"
+    path.write_bytes(b"PK\x03\x04" + one * 1_000_000 + last)
+    _refused(read(path), "its archive is damaged")
+
+
 def test_ten_thousand_and_one_parts_are_refused(read: Callable[[Path], FileCapture], tmp_path: Path) -> None:
     many = {f"xl/{number}": "" for number in range(archives.MAX_ENTRIES)}
     _refused(read(books.write(tmp_path / "x.xlsx", books.parts(books.sheet(ROW)) | many, zipfile.ZIP_STORED)), "10,000")
