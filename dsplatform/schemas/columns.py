@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from operator import mul
 from typing import Protocol
 
 import pyarrow as pa
@@ -52,6 +53,8 @@ def kind_of(value: str) -> str:
         return "boolean"
     if _number.match(value) and value != "-0" and value[-1] != "\n":
         return "number"
+    if value.isdigit():
+        return "string"
     if _date.match(value):
         if len(value) == 10:
             return "date"
@@ -118,7 +121,7 @@ class TextColumn:
             low, high, number = min(lengths), max(lengths), len(values) - self.nulls + before
             self._frequencies.add_counts(counts, high)
             self._extend(min(counts), max(counts))
-            total = sum(lengths) if number == len(counts) else sum(map(int.__mul__, lengths, counts.values()))
+            total = sum(lengths) if number == len(counts) else sum(map(mul, lengths, counts.values()))
             if self._lengths is not None:
                 known = self._lengths
                 low, high, total, number = min(low, known[0]), max(high, known[1]), total + known[2], number + known[3]

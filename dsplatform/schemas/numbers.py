@@ -7,6 +7,7 @@ its number; a decimal when neither holds and 38 digits suffice.
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from operator import mul
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,16 +48,15 @@ class Numbers:
         if joined.count("\n") == len(counts) - 1:
             if self._whole and _integers.fullmatch(joined):
                 numbers = list(map(int, counts))
-                self._add_integers(min(numbers), max(numbers), sum(map(int.__mul__, numbers, counts.values())), sum(counts.values()))
+                self._add_integers(min(numbers), max(numbers), sum(map(mul, numbers, counts.values())), sum(counts.values()))
                 return True
             if "." in joined and max(map(len, counts)) <= 15 and "-0" not in counts and _fractions.fullmatch(joined):
                 self._whole = False
                 self._scale = max(self._scale, *map(len, _decimals.findall(joined)))
-                floats = list(map(float, counts))
-                total = sum(map(float.__mul__, floats, map(float, counts.values())))
+                texts, floats = list(counts), list(map(float, counts))
                 # At most 15 digits: floats are in the order of the texts.
-                low, high = min(counts, key=float), max(counts, key=float)
-                self._add(Decimal(low), Decimal(high), total, sum(counts.values()))
+                low, high = (Decimal(texts[floats.index(end)]) for end in (min(floats), max(floats)))
+                self._add(low, high, sum(map(mul, floats, counts.values())), sum(counts.values()))
                 return True
         return self.take(pa.array(counts.keys(), pa.string()), pa.array(counts.values(), pa.int64()))
 
