@@ -60,20 +60,21 @@ def _rows(name: str, capture: FileCapture) -> Iterator[Sequence[str]]:
     if capture.status is not Status.OK:
         yield name, capture.format or "", "", "", "", f"{capture.status}: {capture.reason}"
     for index, table in enumerate(capture.tables):
-        told = [*(_told(capture) if not index else []), *(f"{key}: {_short(value)}" for key, value in table.details.items() if value)]
-        columns = [f"{column.name}: {column.type}{'?' if column.nullable else ''}" for column in table.columns]
+        told = [*(_told(capture.details, capture.notes) if not index else []), *_told(table.details)]
+        columns = [
+            f"{column.name}: {column.type}{f' as {column.format}' if column.format else ''}{'?' if column.nullable else ''}"
+            for column in table.columns
+        ]
         yield name if not index else "", capture.format or "", table.name or "", str(table.rows), _cut(columns), "; ".join(told)
 
 
-def _told(capture: FileCapture) -> list[str]:
-    usual = {"delimiter": ",", "quote": '"', "encoding": "utf-8", "header": True, "created_by": None, "row_groups": 1, "metadata": None}
-    said = {**capture.details, **capture.notes}
-    return [
-        f"{key}: {_short(value)}"
-        for key, value in said.items()
-        if value not in (None, False, usual.get(key)) or (key == "header" and not value)
-        if key not in {"created_by", "metadata"}
-    ]
+USUAL = {"delimiter": ",", "quote": '"', "encoding": "utf-8", "header": True, "row_groups": 1}
+
+
+def _told(*said: Mapping[str, object]) -> list[str]:
+    """What is not as in most files."""
+    items = [(key, value) for part in said for key, value in part.items() if key not in {"created_by", "metadata"}]
+    return [f"{key}: {_short(value)}" for key, value in items if value != USUAL.get(key, value if not value else None)]
 
 
 def _short(value: object) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import duckdb
 import openpyxl
+import pyarrow.parquet as pq
 from python_calamine import CalamineWorkbook, SheetTypeEnum
 
 from dsplatform.schemas.model import FileCapture
@@ -125,10 +126,13 @@ def _parquet(path: Path) -> Seen:
 
 
 def rows_of_parquet(path: Path) -> int:
-    """What the footer says, read by DuckDB."""
+    """What DuckDB reads in the footer; where it does not get that far, the rows that Arrow reads in the pages."""
     with duckdb.connect() as connection:
         connection.execute("SET enable_geoparquet_conversion = false")
-        ((rows,),) = connection.execute("SELECT num_rows FROM parquet_file_metadata($path)", {"path": str(path)}).fetchall()
+        try:
+            ((rows,),) = connection.execute("SELECT num_rows FROM parquet_file_metadata($path)", {"path": str(path)}).fetchall()
+        except duckdb.Error:
+            return int(pq.read_table(path).num_rows)
         return int(rows)
 
 
