@@ -17,6 +17,9 @@ from dsplatform.schemas.model import storable
 LONGEST = 1_000_000
 """Characters of a contract."""
 
+DEEPEST = 20
+"""Lists and mappings in each other."""
+
 TABLE_KEYS = ("component", "sheet", "required", "columns", "unique", "rows", "extra_columns")
 COLUMN_KEYS = ("required", "type", "nullable", "allowed", "min", "max")
 
@@ -31,7 +34,13 @@ class ContractUnclear(Invalid):
 
 def dump(contract: Contract) -> str:
     """The contract as YAML; `parse` reads it back."""
-    text: str = yaml.safe_dump(contract.plain(), sort_keys=False, allow_unicode=True, width=120)
+    text = _written(contract, readable=True)
+    # PyYAML writes some line ends of Unicode as they are, and reads them back as blanks.
+    return text if parse(text) == contract else _written(contract, readable=False)
+
+
+def _written(contract: Contract, *, readable: bool) -> str:
+    text: str = yaml.safe_dump(contract.plain(), sort_keys=False, allow_unicode=readable, width=120)
     return text
 
 
@@ -40,20 +49,28 @@ def parse(text: str) -> Contract:
     if len(text) > LONGEST:
         raise ContractUnclear(f"the contract has {len(text):,} characters: {LONGEST:,} at most")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ContractUnclear("the contract holds a reference (*name): write out what it stands for")
+        _must_be_flat(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         line = "" if mark is None else f"line {mark.line + 1}: "
         raise ContractUnclear(f"{line}this is no YAML: {getattr(err, 'problem', None) or err}") from err
-    except RecursionError as err:
-        raise ContractUnclear("the contract is nested too deeply") from err
     except ValueError as err:  # such as 2024-02-31, which YAML takes for a date
         raise ContractUnclear(f"a value cannot be read: {err}; write it in quotes if it is text") from err
     lines = dict(_lines(root, ())) if root is not None else {}
     return Contract.read(_Check(lines).document(document))
+
+
+def _must_be_flat(text: str) -> None:
+    """Raises `ContractUnclear` for what would make much of little: references, and nesting without end."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ContractUnclear("the contract holds a reference (*name): write out what it stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ContractUnclear(f"the contract is nested too deeply: {DEEPEST} lists and mappings in each other at most")
 
 
 def _lines(node: yaml.Node, path: _Path) -> Iterator[tuple[_Path, int]]:
