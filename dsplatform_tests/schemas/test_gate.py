@@ -1,17 +1,21 @@
 """Under `enforce` a branch never moves to what breaks its contract, whoever writes, however, and whatever happens meanwhile."""
 
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 
 import pytest
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError
+from dsplatform.core.settings import Settings
 from dsplatform.core.types import FilePath, PointerName
 from dsplatform.core.values import Committed, Content, DatasetRef, VersionChange
 from dsplatform.schemas.contract_yaml import parse
 from dsplatform.schemas.contracts import Contract, OnBreach, Policy
 from dsplatform.schemas.gate import Gate
+from dsplatform.schemas.model import FileCapture
+from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.versioning.enforcement import Enforcement
 from dsplatform.versioning.model import ContractBreached
 from dsplatform.versioning.service import VersionService
@@ -59,6 +63,23 @@ def test_a_change_that_breaks_the_schema_goes_to_quarantine_and_main_stays(platf
     (waiting,) = platform.contracts.quarantined(platform.actor(), dataset)
     assert (waiting.version_number, waiting.target_branch, waiting.report, waiting.state) == (2, "main", kept.breaches, "open")
     make.assert_sound(platform)
+
+
+def test_what_was_captured_is_used_and_what_the_gate_read_is_not_read_again(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, first = enforced(platform, TYPED)
+    platform.schemas.capture_version_schema(first.version_id)
+    real = Sandbox.extract
+    read: list[str] = []
+
+    def extract(self: Sandbox, requests: Sequence[Request]) -> list[FileCapture]:
+        read.extend(request.name for request in requests)
+        return real(self, requests)
+
+    monkeypatch.setattr(Sandbox, "extract", extract)
+    kept = make.commit(platform, dataset, {"orders.csv": BREAKING, "other.csv": b"a\n1\n"})
+    assert (kept.quarantined_from, sorted(read)) == ("main", ["orders.csv", "other.csv"])
+    assert platform.schemas.capture_version_schema(kept.version_id).columns == 1
+    assert len(read) == 2
 
 
 def test_what_keeps_the_contract_goes_to_main(platform: Platform) -> None:
@@ -254,6 +275,38 @@ def test_terms_that_are_set_between_judging_and_committing_count(platform: Platf
     monkeypatch.setattr(VersionService, "_commit_draft", late)
     kept = make.commit(platform, dataset, {"orders.csv": BREAKING})
     assert (met, kept.quarantined_from, head(platform, dataset)) == ([1], "main", 1)
+
+
+def test_writers_of_many_processes_never_bring_a_breach_to_main(
+    settings: Settings, database_url: str, apart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two add a column, two commit files without it: whoever comes second to the column goes to quarantine, and nothing is lost."""
+    meet = make.meeting(4)
+    collisions: list[int] = []
+    real, rebase = VersionService._judged_draft, VersionService._rebase
+
+    def together(self: VersionService, *args: object) -> object:
+        draft = real(self, *args)  # type: ignore[arg-type]
+        meet()
+        return draft
+
+    def rebased(self: VersionService, *args: object) -> object:
+        collisions.append(1)
+        return rebase(self, *args)  # type: ignore[arg-type]
+
+    with make.crowded(settings, database_url, 12) as platform:
+        dataset, _ = enforced(platform)
+        monkeypatch.setattr(VersionService, "_judged_draft", together)
+        monkeypatch.setattr(VersionService, "_rebase", rebased)
+        files = [b"id,name,age\n%d,ann,30\n" % number if number % 2 else b"id,name\n%d,ann\n" % number for number in range(4)]
+        done = make.at_once(*(partial(make.commit, platform, dataset, {"orders.csv": data}) for data in files))
+        assert len(collisions) >= 3
+        line = [version.number for version in platform.branches.history(platform.actor(), dataset, "main")][::-1]
+        widths = [make.held(platform, dataset, str(number))["orders.csv"].split(b"\n")[0].count(b",") for number in line]
+        assert widths == sorted(widths)
+        assert len(line) + len(platform.contracts.quarantined(platform.actor(), dataset)) == 5
+        assert {committed.version_number for committed in done} == {2, 3, 4, 5}
+        make.assert_sound(platform)
 
 
 # --- the mutant ----------------------------------------------------------------------------------------------------------------
