@@ -6,7 +6,7 @@ file, and its typing loses leading zeros.
 """
 
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BufferedReader, BytesIO, RawIOBase, StringIO, TextIOWrapper
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 
 from dsplatform.schemas.columns import TextColumn
 from dsplatform.schemas.compression import OPENERS, Bomb, opened
-from dsplatform.schemas.dialects import END, Findings, examine, sniff, unique_names
+from dsplatform.schemas.dialects import END, Findings, TooLong, bounded, examine, sniff, unique_names
 from dsplatform.schemas.encodings import display, in_utf8, line_ends_meet, survey
 from dsplatform.schemas.frequencies import LIMIT
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Table
@@ -28,8 +28,10 @@ SAMPLE_BYTES = 128 << 10
 """Read to find the dialect. A file that ends within is small: Python reads it whole in less time than pyarrow needs to begin."""
 BLOCKS = (1 << 20, 48 << 20)
 """Bytes parsed at once: the second when a row is longer than the first, which is also the longest row that is read."""
-COLUMN_BYTES = 2 << 10
-"""Of a block, at least, for each column, so that very wide tables are not read in slivers."""
+WIDE, CELLS = 256, 1_000_000
+"""A table of more columns is read by Python, so many cells at a time: pyarrow reserves a whole block for each column."""
+ROW_CHARACTERS = 16 << 20
+"""The longest row that Python reads, which needs several times the memory."""
 DISTINCT = 2_000_000
 """Different values counted exactly in all columns together."""
 
@@ -83,22 +85,22 @@ class _Reading:
         """Reads all rows."""
         columns = [TextColumn(max(64, min(LIMIT, DISTINCT // len(self.names)))) for _ in self.names]
         if self._whole is not None:
-            rows = self._small_rows()
-            for column, texts in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
-                column.add_texts(texts)
+            self._profile_rows(columns, [self._small_rows()])
+        elif len(columns) > WIDE:
+            self._profile_rows(columns, self._wide_rows())
         else:
             self._profile(columns)
         return self._captured(columns)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as text, null for an empty field. Raises `Unreadable` behind the last row that could be read."""
-        if self._whole is not None:
-            rows = self._small_rows()
+        if self._whole is None and len(self.names) <= WIDE:
+            yield from self._big_batches()
+            return
+        for rows in [self._small_rows()] if self._whole is not None else self._wide_rows():
             cells = zip(*rows, strict=True) if rows else [()] * len(self.names)
             arrays = [pa.array([text or None for text in texts], pa.string()) for texts in cells]
             yield pa.RecordBatch.from_arrays(arrays, names=list(map(str, range(len(arrays)))))
-        else:
-            yield from self._big_batches()
 
     def _open(self) -> BinaryIO:
         return BytesIO(self._whole) if self._whole is not None else opened(self._path, self._compression)
@@ -120,13 +122,44 @@ class _Reading:
         self._check_end()
         return rows
 
+    def _wide_rows(self) -> Iterator[list[list[str]]]:
+        dialect, rows = self._dialect, list[list[str]]()
+        self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
+        with self._lines() as lines:
+            for _ in range(dialect.skip):
+                next(lines)
+            try:
+                for row in bounded(lines, dialect, ROW_CHARACTERS):
+                    if len(row) == dialect.width:
+                        rows.append(row)
+                    elif not row:
+                        self._blank_lines += 1
+                    elif row[0].startswith(END):
+                        self._ended = True
+                    else:
+                        self._misfits += 1
+                    if len(rows) * dialect.width >= CELLS:
+                        self._rows += len(rows)
+                        yield rows
+                        rows = []
+            except TooLong:
+                raise self._too_long() from None
+        self._rows += len(rows)
+        self._check_end()
+        yield rows
+
+    def _profile_rows(self, columns: list[TextColumn], parts: Iterable[list[list[str]]]) -> None:
+        for rows in parts:
+            for column, texts in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+                column.add_texts(texts)
+
     def _marked(self) -> str:
         return self._text + ("" if self._text.endswith(("\n", "\r")) else "\n") + self._dialect.marker + "\n"
 
     def _big_batches(self) -> Iterator[pa.RecordBatch]:
         """Reads in short blocks; from the start with long ones, past the rows that were given, if a row needs them."""
         given = 0
-        for block in (max(BLOCKS[0], min(BLOCKS[-1], COLUMN_BYTES * len(self.names))), BLOCKS[-1]):
+        for block in BLOCKS:
             self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
             try:
                 with self._source() as source:
@@ -141,15 +174,20 @@ class _Reading:
             except pa.ArrowInvalid as err:
                 if "straddling" not in str(err):
                     raise
+        raise self._too_long()
+
+    def _too_long(self) -> Unreadable:
         line = self._examine().open_quote
         where = "a row" if line is None else f"a quote is opened in line {line} and not closed: the row"
-        raise Unreadable(f"{where} is longer than {BLOCKS[-1] >> 20} MiB")
+        return Unreadable(f"{where} is longer than {BLOCKS[-1] >> 20} MiB")
 
     def _parsed(self, source: pa.NativeFile, block: int) -> Iterator[pa.RecordBatch]:
         keys = list(map(str, range(len(self.names))))
         reader = pa_csv.open_csv(
             source,
-            read_options=pa_csv.ReadOptions(column_names=keys, skip_rows=self._dialect.skip, use_threads=True, block_size=block),
+            read_options=pa_csv.ReadOptions(
+                column_names=keys, skip_rows=self._dialect.skip, use_threads=block == BLOCKS[0], block_size=block
+            ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self._dialect.delimiter,
                 quote_char=self._dialect.quote,
@@ -199,17 +237,20 @@ class _Reading:
 
     def _examine(self) -> Findings:
         """A pass in Python for what is to be named by line."""
-        limit = BLOCKS[-1]
         if self._whole is not None:
-            return examine(StringIO(self._marked(), newline=""), self._dialect, limit)
+            return examine(StringIO(self._marked(), newline=""), self._dialect, ROW_CHARACTERS)
+        with self._lines() as lines:
+            return examine(lines, self._dialect, ROW_CHARACTERS)
+
+    def _lines(self) -> TextIOWrapper:
         source = _Marked(self._open(), self._survey.encoding, self._dialect.marker)
-        with TextIOWrapper(BufferedReader(source, 1 << 20), "utf-8", newline="") as lines:
-            return examine(lines, self._dialect, limit)
+        return TextIOWrapper(BufferedReader(source, BLOCKS[0]), "utf-8", newline="")
 
     def _captured(self, columns: list[TextColumn]) -> FileCapture:
         dialect, found = self._dialect, Findings()
         total = self._rows + self._misfits
-        more = 0 if self._whole is not None else self._survey.lines - dialect.skip - total
+        by_python = self._whole is not None or dialect.width > WIDE
+        more = 0 if by_python else self._survey.lines - dialect.skip - total
         if self._misfits or (more and self._survey.quotes and self._has_blank_lines()):  # between quotes a blank line is none
             found = self._examine()
         if more:

@@ -135,7 +135,7 @@ def examine(lines: Iterable[str], dialect: Dialect, limit: int) -> Findings:
                 elif len(row) != dialect.width and len(found.misfits) < NAMED:
                     found.misfits.append((start, len(row)))
             last = held.let_go()
-    except _TooLong:
+    except TooLong:
         last = held.let_go()
         found.open_quote = before + 1 + _line_of_open_quote(last, dialect)
         return found
@@ -145,8 +145,19 @@ def examine(lines: Iterable[str], dialect: Dialect, limit: int) -> Findings:
     return found
 
 
-class _TooLong(Exception):
+def bounded(lines: Iterable[str], dialect: Dialect, limit: int) -> Iterator[list[str]]:
+    """The rows in these lines. Raises `TooLong` for one of more than `limit` characters."""
+    held = _Held(lines, limit)
+    for row in dialect.cells(held):
+        held.let_go()
+        yield row
+
+
+class TooLong(Exception):
     """A row that goes on beyond the limit."""
+
+
+_JOINED = 10_000
 
 
 class _Held(Iterator[str]):
@@ -160,11 +171,13 @@ class _Held(Iterator[str]):
 
     def __next__(self) -> str:
         if self._size > self._limit:
-            raise _TooLong
+            raise TooLong
         line = next(self._lines)
         self.number += 1
         self._size += len(line)
         self._row.append(line)
+        if len(self._row) == _JOINED:
+            self._row = ["".join(self._row)]  # millions of short lines take far more than their text
         return line
 
     def let_go(self) -> list[str]:

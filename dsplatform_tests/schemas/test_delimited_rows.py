@@ -186,3 +186,20 @@ def test_what_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(Bomb), opened(path, "zip") as stream:
         while stream.read(1 << 16):
             pass
+
+
+def test_a_table_of_many_columns_is_read_as_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [",".join(map(str, range(number, number + 300))) for number in range(700)]
+    lines[300], lines[500] = "ragged", ""
+    text = ",".join(f"c{number}" for number in range(300)) + "\n" + "\n".join(lines)
+    monkeypatch.setattr(delimited, "CELLS", 3000)
+    capture = _read(tmp_path, text)
+    assert (capture.rows, capture.notes["blank_lines"], capture.notes["ragged_rows"]) == (698, 1, 1)
+    assert capture.notes["ragged_examples"] == [{"line": 302, "cells": 1}]
+    assert [row["c1"] for row in _rows(tmp_path)] == [str(number + 1) for number in range(700) if number not in {300, 500}]
+    monkeypatch.setattr(delimited, "WIDE", 1000)
+    other = _read(tmp_path, text)
+    assert (other.rows, other.notes, other.tables[0].columns) == (capture.rows, capture.notes, capture.tables[0].columns)
+    assert other.tables[0].profile[7].distinct == capture.tables[0].profile[7].distinct == 698
+    monkeypatch.undo()
+    assert _read(tmp_path, text + '\n"open\n' + "x\n" * 10).reason == "a quote is opened in line 702 and never closed"
