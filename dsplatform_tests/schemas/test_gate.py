@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core import failpoints
 from dsplatform.core.errors import DsplatformError
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FilePath, PointerName
@@ -307,6 +308,20 @@ def test_writers_of_many_processes_never_bring_a_breach_to_main(
         assert len(line) + len(platform.contracts.quarantined(platform.actor(), dataset)) == 5
         assert {committed.version_number for committed in done} == {2, 3, 4, 5}
         make.assert_sound(platform)
+
+
+@pytest.mark.parametrize(("point", "there"), [("version.committing", 0), ("version.moved", 0), ("version.committed", 1)])
+def test_version_branch_and_report_are_there_together_or_not_at_all(platform: Platform, point: str, there: int) -> None:
+    dataset, _ = enforced(platform)
+    failpoints.arm(f"{point}:raise")
+    try:
+        with pytest.raises(failpoints.FailpointReached):
+            make.commit(platform, dataset, {"orders.csv": BREAKING})
+    finally:
+        failpoints.arm("")
+    assert [len(branches(platform, dataset)), len(platform.contracts.quarantined(platform.actor(), dataset))] == [1 + there, there]
+    assert head(platform, dataset) == 1
+    make.assert_sound(platform)
 
 
 # --- the mutant ----------------------------------------------------------------------------------------------------------------
