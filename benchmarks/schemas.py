@@ -103,7 +103,7 @@ def parquet(scratch: Path, rounds: int) -> str:
 
 
 def _python(code: str, path: Path) -> Run:
-    return run([sys.executable, "-c", code, str(path)], {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"})
+    return run([sys.executable, "-c", code, str(path)], {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc", "MALLOC_ARENA_MAX": "2"})
 
 
 def _figures(runs: list[Run]) -> tuple[str, str, str]:

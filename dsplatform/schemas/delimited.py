@@ -28,6 +28,9 @@ SAMPLE_BYTES = 128 << 10
 """Read to find the dialect. A file that ends within is small: Python reads it whole in less time than pyarrow needs to begin."""
 BLOCKS = (1 << 20, 48 << 20)
 """Bytes parsed at once: the second when a row is longer than the first, which is also the longest row that is read."""
+LARGE_BLOCK, RESERVED = 7 << 20, 40 << 20
+"""Tables of few columns are parsed in blocks up to the first: larger ones hold fewer different values for each that is counted, half the
+work of smaller ones. As pyarrow reserves a block for each column, all columns' blocks together stay within the second."""
 WIDE, CELLS = 256, 1_000_000
 """A table of more columns is read by Python, so many cells at a time: pyarrow reserves a whole block for each column."""
 ROW_CHARACTERS = 16 << 20
@@ -159,7 +162,7 @@ class _Reading:
     def _big_batches(self) -> Iterator[pa.RecordBatch]:
         """Reads in short blocks; from the start with long ones, past the rows that were given, if a row needs them."""
         given = 0
-        for block in BLOCKS:
+        for block in (max(BLOCKS[0], min(LARGE_BLOCK, RESERVED // len(self.names))), BLOCKS[-1]):
             self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
             try:
                 with self._source() as source:
@@ -186,7 +189,7 @@ class _Reading:
         reader = pa_csv.open_csv(
             source,
             read_options=pa_csv.ReadOptions(
-                column_names=keys, skip_rows=self._dialect.skip, use_threads=block == BLOCKS[0], block_size=block
+                column_names=keys, skip_rows=self._dialect.skip, use_threads=block < BLOCKS[-1], block_size=block
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=self._dialect.delimiter,
