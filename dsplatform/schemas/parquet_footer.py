@@ -14,7 +14,7 @@ from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import PROFILE_TEXT, Column, ColumnProfile, Json
 from dsplatform.schemas.profiling import texts_of
 
-STATISTICS_CHUNKS = 2_000
+STATISTICS_CHUNKS = 1_500
 """Chunks (row groups times columns) whose statistics are read; of a longer footer none, or reading it would take longer than 20 ms."""
 EXPECTED = {"string": str, "float64": float, "boolean": bool}
 """What extremes of a type come as, where they could come as something else."""

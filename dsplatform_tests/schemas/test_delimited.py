@@ -124,6 +124,7 @@ def test_a_quote_that_is_never_closed_is_unreadable(read: Callable[..., FileCapt
 
 def test_an_open_quote_before_more_than_a_block_is_unreadable(read: Callable[..., FileCapture], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "BLOCKS", (1 << 16, 1 << 18))
+    monkeypatch.setattr(delimited, "LARGE_BLOCK", 1 << 16)
     capture = read('a,b\n1,2\n3,"open\n' + "foo,bar\n" * 100_000)
     assert (capture.status, capture.reason) == (
         Status.UNREADABLE,
@@ -132,7 +133,7 @@ def test_an_open_quote_before_more_than_a_block_is_unreadable(read: Callable[...
 
 
 def test_a_row_longer_than_a_block_is_read(read: Callable[..., FileCapture]) -> None:
-    capture = read("a,b\n1," + "x" * (3 << 20) + "\n2,y\n")
+    capture = read("a,b\n1," + "x" * (9 << 20) + "\n2,y\n")
     assert (_columns(capture), capture.rows) == ([("a", "int64"), ("b", "string")], 2)
 
 
