@@ -31,7 +31,7 @@ import duckdb
 duckdb.execute("SET threads = 2")
 assert duckdb.execute("SELECT columns FROM sniff_csv(?, sample_size = -1)", [sys.argv[1]]).fetchall()
 """
-NOTHING = {"ours": "from dsplatform.schemas import readers, delimited", "peer": "import duckdb"}
+NOTHING = {"ours": "from dsplatform.schemas import readers", "peer": "import duckdb"}
 MANY = """
 import sys
 from pathlib import Path

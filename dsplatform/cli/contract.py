@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dsplatform.core.domain import Actor
     from dsplatform.core.types import VersionId
     from dsplatform.core.values import DatasetRef
-    from dsplatform.schemas.contracts import Breach, Contract
+    from dsplatform.schemas.contracts.model import Breach, Contract
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +85,7 @@ def _version(reference: str) -> "Iterator[tuple[Platform, Actor, DatasetRef, Ver
 @app.command()
 def show(dataset: Dataset, as_json: AsJson = False) -> None:
     """Show what is set for a dataset: policies, contracts and reading hints."""
-    from dsplatform.schemas.contract_yaml import dump
+    from dsplatform.schemas.contracts.contract_yaml import dump
 
     with _dataset(dataset) as (platform, actor, ref):
         terms, hints = platform.contracts.terms(actor, ref), platform.contracts.hints(actor, ref)
@@ -118,7 +118,7 @@ def set_(
 
     `enforce` without a contract keeps a branch from versions whose schema breaks the readers of the one before.
     """
-    from dsplatform.schemas.contracts import OnBreach, Policy
+    from dsplatform.schemas.contracts.model import OnBreach, Policy
 
     contract = None if file is None else _read(file)
     with _dataset(dataset) as (platform, actor, ref):
@@ -144,7 +144,7 @@ def learn(
     as_json: AsJson = False,
 ) -> None:
     """Print a contract that a version keeps, to be edited and set."""
-    from dsplatform.schemas.contract_yaml import dump
+    from dsplatform.schemas.contracts.contract_yaml import dump
 
     with _version(dataset) as (platform, actor, ref, version_id):
         contract = platform.contracts.learn(actor, ref, version_id, ranges=ranges)
@@ -248,7 +248,7 @@ def hints(
 
 def _read(file: Path) -> "Contract":
     from dsplatform.core.errors import Invalid
-    from dsplatform.schemas.contract_yaml import parse
+    from dsplatform.schemas.contracts.contract_yaml import parse
 
     try:
         text = file.read_text(encoding="utf-8")

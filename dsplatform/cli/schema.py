@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dsplatform.cli.session import Session
-    from dsplatform.schemas.changes import Comparison
-    from dsplatform.schemas.evolution import Step
+    from dsplatform.schemas.comparing.changes import Comparison
+    from dsplatform.schemas.comparing.evolution import Step
     from dsplatform.schemas.model import Column, ColumnProfile, ComponentSchema, Table, VersionSchema
 
     Profiles = Mapping[tuple[str, str | None], Sequence[ColumnProfile]]

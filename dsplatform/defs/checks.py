@@ -8,8 +8,8 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.types import VersionId
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
-from dsplatform.schemas.comparison import Verdict
-from dsplatform.schemas.contracts import Breach
+from dsplatform.schemas.comparing.comparison import Verdict
+from dsplatform.schemas.contracts.model import Breach
 
 SAMPLED_FILES = 100
 SHOWN_CHANGES = 50

@@ -10,7 +10,7 @@ from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import NotFound
 from dsplatform.core.types import DatasetId, PointerName, VersionId
 from dsplatform.core.values import EnforcedRule
-from dsplatform.schemas.contracts import Contract, OnBreach, Policy
+from dsplatform.schemas.contracts.model import Contract, OnBreach, Policy
 from dsplatform.schemas.model import NO_HINTS, Hints, storable
 
 QUARANTINE = "quarantine/"

@@ -10,12 +10,13 @@ from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Merger, VersionReader
 from dsplatform.core.types import PermissionType, PointerName, VersionId, pointer_name
 from dsplatform.core.values import Component, DatasetRef
-from dsplatform.schemas import judging, sandbox
+from dsplatform.schemas import sandbox
 from dsplatform.schemas.capturing import Captures, Request, key_of
 from dsplatform.schemas.contract_rows import Contracts, Quarantine, Quarantined, ReadingHints, Terms, standing_of
-from dsplatform.schemas.contracts import Breach, Contract, OnBreach, Policy
-from dsplatform.schemas.judging import Answer, Asked, Question
-from dsplatform.schemas.learning import learn
+from dsplatform.schemas.contracts import judging
+from dsplatform.schemas.contracts.judging import Answer, Asked, Question
+from dsplatform.schemas.contracts.learning import learn
+from dsplatform.schemas.contracts.model import Breach, Contract, OnBreach, Policy
 from dsplatform.schemas.model import FileCapture, Hints, storable
 from dsplatform.schemas.repository import Key
 

@@ -13,13 +13,14 @@ from dsplatform.core.database import Database, Transaction
 from dsplatform.core.interfaces import Upload
 from dsplatform.core.types import DatasetId, FilePath, PointerName, VersionId
 from dsplatform.core.values import Arrival, Committed, EnforcedRule, NotRead, Refusal
-from dsplatform.schemas import judging, sandbox
+from dsplatform.schemas import sandbox
 from dsplatform.schemas.capturing import Captures, Request, key_of
-from dsplatform.schemas.changes import Comparison, Verdict
-from dsplatform.schemas.comparison import compare
+from dsplatform.schemas.comparing.changes import Comparison, Verdict
+from dsplatform.schemas.comparing.comparison import compare
 from dsplatform.schemas.contract_rows import Contracts, Quarantine, ReadingHints, Terms
-from dsplatform.schemas.contracts import Breach, Contract, OnBreach
-from dsplatform.schemas.judging import Answer, Asked, Question
+from dsplatform.schemas.contracts import judging
+from dsplatform.schemas.contracts.judging import Answer, Asked, Question
+from dsplatform.schemas.contracts.model import Breach, Contract, OnBreach
 from dsplatform.schemas.model import READER_VERSION, FileCapture, Hints, Status, VersionSchema
 from dsplatform.schemas.repository import Key, SchemaVersions
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from dsplatform.schemas.compression import only_member, opened
-from dsplatform.schemas.delimited import NotDelimited, delimited_rows, read_delimited
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, hint_of
+from dsplatform.schemas.text.delimited import NotDelimited, delimited_rows, read_delimited
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 TABLE_ENDINGS = frozenset({"csv", "tsv", "tab", "psv", "txt", "dat"})
@@ -67,23 +67,23 @@ def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None)
     hint = hint_of(name)
     kind = _kind(path, file_type, hint)
     if kind.name in {"zip", "xls"} and (book := _book(path, kind.name, hint)) is not None:
-        from dsplatform.schemas.workbooks import workbook_rows
+        from dsplatform.schemas.workbooks.reading import workbook_rows
 
         return workbook_rows(path, book, table)
     if table is not None:
         raise NoRows(f"the file has one table without a name, and none named {table!r}")
     match kind.name:
         case "parquet":
-            from dsplatform.schemas.columnar import parquet_rows
+            from dsplatform.schemas.columnar.reading import parquet_rows
 
             return parquet_rows(path)
         case "arrow":
-            from dsplatform.schemas.columnar import arrow_rows
+            from dsplatform.schemas.columnar.reading import arrow_rows
 
             return arrow_rows(path)
         case "json" | "jsonl":
-            from dsplatform.schemas.json_files import json_rows
-            from dsplatform.schemas.json_records import JsonLayout
+            from dsplatform.schemas.json_files.reading import json_rows
+            from dsplatform.schemas.json_files.records import JsonLayout
 
             return json_rows(JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl"))
         case "text":
@@ -97,17 +97,17 @@ def _extract(path: Path, file_type: str, hint: str, hints: Hints) -> FileCapture
         case "empty":
             return FileCapture.unreadable("the file is empty")
         case "parquet":
-            from dsplatform.schemas.columnar import read_parquet
+            from dsplatform.schemas.columnar.reading import read_parquet
 
             return read_parquet(path)
         case "arrow":
-            from dsplatform.schemas.columnar import read_arrow
+            from dsplatform.schemas.columnar.reading import read_arrow
 
             return read_arrow(path)
         case "zip" | "xls":
             return _workbook(path, kind.name, hint)
         case "json" | "jsonl":
-            from dsplatform.schemas.json_files import read_json
+            from dsplatform.schemas.json_files.reading import read_json
 
             return read_json(path, kind.compression, array=kind.array, lines=kind.name == "jsonl")
         case "text":
@@ -169,7 +169,7 @@ def _sentence(err: Exception, path: Path) -> str:
 
 
 def _workbook(path: Path, container: str, hint: str) -> FileCapture:
-    from dsplatform.schemas.workbooks import NotAWorkbook, read_workbook
+    from dsplatform.schemas.workbooks.reading import NotAWorkbook, read_workbook
 
     kind = _book(path, container, hint)
     if kind is None:
@@ -184,7 +184,7 @@ def _workbook(path: Path, container: str, hint: str) -> FileCapture:
 
 def _book(path: Path, container: str, hint: str) -> str | None:
     """The kind of workbook; None for another archive."""
-    from dsplatform.schemas.workbooks import workbook_kind
+    from dsplatform.schemas.workbooks.reading import workbook_kind
 
     kind = workbook_kind(path) if container == "zip" else "xls"
     return kind or (hint if hint in WORKBOOK_ENDINGS else None)

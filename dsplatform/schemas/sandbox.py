@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import psutil
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.schemas.judging import Answer, Question
+from dsplatform.schemas.contracts.judging import Answer, Question
 from dsplatform.schemas.model import COMPRESSED_ENDINGS, NO_HINTS, FileCapture, Hints, hint_of
 
 logger = logging.getLogger(__name__)
@@ -227,8 +227,8 @@ def serve() -> None:
 
 
 def _judge(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[str, Any]) -> Answer:
+    from dsplatform.schemas.contracts.rowchecks import answer
     from dsplatform.schemas.readers import rows
-    from dsplatform.schemas.rowchecks import answer
 
     return answer(path, file_type, name, hints, Question.read(asked), rows)
 

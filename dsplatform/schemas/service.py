@@ -12,10 +12,10 @@ from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
 from dsplatform.core.types import ContentHash, FilePath, PermissionType, VersionId
 from dsplatform.core.values import ColumnChange, Component, DatasetRef, SchemaSummary
-from dsplatform.schemas import comparison, evolution
 from dsplatform.schemas.capturing import Captures, Request, key_of
-from dsplatform.schemas.comparison import Comparison, TableChange
-from dsplatform.schemas.evolution import Step
+from dsplatform.schemas.comparing import comparison, evolution
+from dsplatform.schemas.comparing.comparison import Comparison, TableChange
+from dsplatform.schemas.comparing.evolution import Step
 from dsplatform.schemas.model import NO_HINTS, READER_VERSION, Column, ColumnProfile, FileCapture, Hints, Status, VersionSchema
 from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
 

@@ -7,7 +7,7 @@ from dsplatform.core.values import DatasetRef
 from dsplatform.defs.checks import contract
 from dsplatform.defs.resources import OpenedPlatform
 from dsplatform.ingestion.model import InboxState
-from dsplatform.schemas.contracts import OnBreach, Policy
+from dsplatform.schemas.contracts.model import OnBreach, Policy
 from dsplatform_tests import make
 from dsplatform_tests.defs.test_runs import drop, ingest, materialization
 

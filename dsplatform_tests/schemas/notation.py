@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 
-from dsplatform.schemas.comparison import Profiles
+from dsplatform.schemas.comparing.comparison import Profiles
 from dsplatform.schemas.model import Column, ColumnProfile, FileCapture, Json, Table, VersionSchema
 
 _COMPONENT = re.compile(r"\s*(?P<name>[\w./-]+)(\[(?P<sheet>[^\]]*)\])?(\{(?P<details>[^}]*)\})?:(?P<rest>.*)", re.DOTALL)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas.cells import RawCells, column_number, parse, scan
+from dsplatform.schemas.workbooks.cells import RawCells, column_number, parse, scan
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from("&<>\"'\n\t_x00D1_ é漢🎉"), max_size=12)
 

@@ -12,8 +12,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
-from dsplatform.schemas import parquet_footer
-from dsplatform.schemas.columnar import logical_type
+from dsplatform.schemas.columnar import parquet_footer
+from dsplatform.schemas.columnar.reading import logical_type
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import NO_HINTS, ColumnProfile, FileCapture, Status
 from dsplatform.schemas.readers import extract, rows

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas.columns import TextColumn
 from dsplatform.schemas.model import NO_HINTS, ColumnProfile, Hints, Json
+from dsplatform.schemas.text.columns import TextColumn
 
 
 def _typed(values: Sequence[str]) -> str:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas.changes import Retyped
-from dsplatform.schemas.comparison import Verdict, compare, drift
+from dsplatform.schemas.comparing.changes import Retyped
+from dsplatform.schemas.comparing.comparison import Verdict, compare, drift
+from dsplatform.schemas.comparing.widening import Kind
 from dsplatform.schemas.model import Column, FileCapture, Table, VersionSchema
-from dsplatform.schemas.widening import Kind
 from dsplatform_tests.schemas.notation import parsed, schema
 
 GRAVITY = list(Verdict)

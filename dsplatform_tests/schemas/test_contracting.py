@@ -12,7 +12,7 @@ from dsplatform.core.types import PermissionType
 from dsplatform.core.values import Committed, DatasetRef
 from dsplatform.schemas.contract_rows import Quarantine
 from dsplatform.schemas.contracting import DecidedAlready, NotInQuarantine
-from dsplatform.schemas.contracts import Contract, OnBreach, Policy
+from dsplatform.schemas.contracts.model import Contract, OnBreach, Policy
 from dsplatform.versioning.merging import MergeConflict
 from dsplatform.versioning.model import ContractBreached
 from dsplatform_tests import make

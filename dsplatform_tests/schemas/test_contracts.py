@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dsplatform.schemas.contract_yaml import ContractUnclear, dump, parse
-from dsplatform.schemas.contracts import ColumnRule, Contract, TableRule, measure
-from dsplatform.schemas.judging import Question, breaches, missing, questions
-from dsplatform.schemas.learning import learn
+from dsplatform.schemas.contracts.contract_yaml import ContractUnclear, dump, parse
+from dsplatform.schemas.contracts.judging import Question, breaches, missing, questions
+from dsplatform.schemas.contracts.learning import learn
+from dsplatform.schemas.contracts.model import ColumnRule, Contract, TableRule, measure
 from dsplatform.schemas.model import Column, ColumnProfile, FileCapture, Table
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=12)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dsplatform.schemas import delimited
-from dsplatform.schemas.delimited import NotDelimited, read_delimited, unique_names
 from dsplatform.schemas.model import FileCapture, Status
+from dsplatform.schemas.text import delimited
+from dsplatform.schemas.text.delimited import NotDelimited, read_delimited, unique_names
 
 
 @pytest.fixture

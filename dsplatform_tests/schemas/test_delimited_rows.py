@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dsplatform.schemas import compression, delimited
+from dsplatform.schemas import compression
 from dsplatform.schemas.compression import Bomb, only_member, opened
-from dsplatform.schemas.delimited import delimited_rows, read_delimited
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Status
 from dsplatform.schemas.readers import extract
+from dsplatform.schemas.text import delimited
+from dsplatform.schemas.text.delimited import delimited_rows, read_delimited
 
 anyhow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas import encodings
-from dsplatform.schemas.encodings import Survey, display, in_utf8, survey
 from dsplatform.schemas.model import NO_HINTS, Hints
+from dsplatform.schemas.text import encodings
+from dsplatform.schemas.text.encodings import Survey, display, in_utf8, survey
 
 JAPANESE = "名前,年齢,都市\n山田太郎,25,東京\n鈴木花子,31,大阪\n"
 CHINESE = "姓名,年龄,城市\n张伟,25,北京\n王芳,31,上海\n李娜,28,广州\n"

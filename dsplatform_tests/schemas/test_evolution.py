@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas.comparison import Verdict, compare
-from dsplatform.schemas.evolution import FIRST, Semver, Step, changes, remember, steps
+from dsplatform.schemas.comparing.comparison import Verdict, compare
+from dsplatform.schemas.comparing.evolution import FIRST, Semver, Step, changes, remember, steps
 from dsplatform_tests.schemas.notation import schema
 from dsplatform_tests.schemas.test_comparison import schemas
 

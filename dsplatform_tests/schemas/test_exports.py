@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from dsplatform.core.errors import Invalid
-from dsplatform.schemas.columnar import logical_type
+from dsplatform.schemas.columnar.reading import logical_type
 from dsplatform.schemas.exports import MAX_COLUMNS, TooManyColumns, arrow_schema, ddl, json_schema
 from dsplatform.schemas.model import Column
 from dsplatform_tests.schemas.test_logical import types

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas.frequencies import COUNTERS, HASHES, LIMIT, LONG, Frequencies, hashes_of
+from dsplatform.schemas.profiles.frequencies import COUNTERS, HASHES, LIMIT, LONG, Frequencies, hashes_of
 
 
 def _found(values: Sequence[str], batch: int = 20_000, limit: int = LIMIT) -> Frequencies:

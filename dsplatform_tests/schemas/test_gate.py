@@ -12,8 +12,8 @@ from dsplatform.core.errors import DsplatformError
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FilePath, PointerName
 from dsplatform.core.values import Committed, Content, DatasetRef, VersionChange
-from dsplatform.schemas.contract_yaml import parse
-from dsplatform.schemas.contracts import Contract, OnBreach, Policy
+from dsplatform.schemas.contracts.contract_yaml import parse
+from dsplatform.schemas.contracts.model import Contract, OnBreach, Policy
 from dsplatform.schemas.gate import Gate
 from dsplatform.schemas.model import FileCapture
 from dsplatform.schemas.sandbox import Request, Sandbox

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dsplatform.schemas import json_records
+from dsplatform.schemas.json_files import records as json_records
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Status
 from dsplatform.schemas.readers import NoRows, extract, rows
 

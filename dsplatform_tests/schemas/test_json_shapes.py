@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.schemas import json_shapes
-from dsplatform.schemas.json_shapes import Shape, TooDeep, TooManyNames
+from dsplatform.schemas.json_files import shapes as json_shapes
+from dsplatform.schemas.json_files.shapes import Shape, TooDeep, TooManyNames
 from dsplatform.schemas.logical import LogicalType
 
 scalars = st.one_of(

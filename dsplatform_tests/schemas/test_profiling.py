@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsplatform.schemas.model import PROFILE_EXAMPLES, PROFILE_TEXT, PROFILE_TOP, ColumnProfile
-from dsplatform.schemas.profiling import ColumnProfiler
+from dsplatform.schemas.profiles.profiling import ColumnProfiler
 
 
 def _profile(values: Sequence[Any], type_: pa.DataType, cuts: Sequence[int] = ()) -> ColumnProfile:

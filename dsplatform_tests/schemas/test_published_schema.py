@@ -16,8 +16,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dsplatform.core.paths import shipped
-from dsplatform.schemas.changes import Verdict
-from dsplatform.schemas.comparison import compare
+from dsplatform.schemas.comparing.changes import Verdict
+from dsplatform.schemas.comparing.comparison import compare
 from dsplatform.schemas.model import SCHEMA_VERSION, FileCapture, VersionSchema, storable
 from dsplatform.schemas.readers import extract
 from dsplatform_tests.schemas.notation import schema

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplatform.schemas.comparing.renames import TOLD_FROM, folded, likeness, renames
 from dsplatform.schemas.model import Column, ColumnProfile
-from dsplatform.schemas.renames import TOLD_FROM, folded, likeness, renames
 from dsplatform_tests.schemas.notation import profile, schema
 
 ROWS = (4, 4)

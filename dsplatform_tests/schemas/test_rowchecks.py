@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsplatform.schemas import rowchecks, sandbox
-from dsplatform.schemas.contract_yaml import parse
-from dsplatform.schemas.judging import Answer, ColumnQuestion, Found, Question, key_name
+from dsplatform.schemas import sandbox
+from dsplatform.schemas.contracts import rowchecks
+from dsplatform.schemas.contracts.contract_yaml import parse
+from dsplatform.schemas.contracts.judging import Answer, ColumnQuestion, Found, Question, key_name
 from dsplatform.schemas.model import NO_HINTS, Hints
 from dsplatform.schemas.readers import extract
 from dsplatform.schemas.sandbox import Request

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dsplatform.schemas.comparison import Verdict, compare, drift
+from dsplatform.schemas.comparing.comparison import Verdict, compare, drift
 from dsplatform_tests.schemas.notation import parsed
 
 PAGE = (Path(__file__).parents[2] / "docs" / "schema-changes.md").read_text()

@@ -12,7 +12,7 @@ from dsplatform.core.types import FilePath, VersionId
 from dsplatform.core.values import DatasetRef
 from dsplatform.schemas import capturing
 from dsplatform.schemas import service as module
-from dsplatform.schemas.comparison import Verdict
+from dsplatform.schemas.comparing.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.schemas.service import SchemaNotCaptured

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplatform.schemas.comparing.widening import Kind, differences, kind_of_change, remembered, widens
 from dsplatform.schemas.logical import LogicalType
-from dsplatform.schemas.widening import Kind, differences, kind_of_change, remembered, widens
 from dsplatform_tests.schemas.test_logical import types
 
 simple = st.sampled_from(

@@ -13,9 +13,9 @@ from threading import Thread
 import psutil
 import pytest
 
-from dsplatform.schemas import archives
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import MEMORY_BYTES, Request, Sandbox
+from dsplatform.schemas.workbooks import archives
 from dsplatform_tests.schemas import books
 
 ROW = '<row r="1"><c r="A1"><v>1</v></c></row>'

@@ -16,7 +16,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.readers import extract
 from dsplatform.schemas.sandbox import Request, Sandbox
-from dsplatform.schemas.workbooks import workbook_rows
+from dsplatform.schemas.workbooks.reading import workbook_rows
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "workbooks"
 

@@ -16,8 +16,8 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound
-from dsplatform.core.settings import Settings
 from dsplatform.core.interfaces import Inspection
+from dsplatform.core.settings import Settings
 from dsplatform.core.types import FilePath, PermissionType, PointerName, VersionId, file_path
 from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, UploadOvertaken, VersionChange
 from dsplatform.datasets.service import DatasetService

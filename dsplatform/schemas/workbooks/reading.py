@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetMetadata, SheetTypeEnum, SheetVisibleEnum
 
-from dsplatform.schemas.archives import Archive, names
 from dsplatform.schemas.model import FileCapture, Json
-from dsplatform.schemas.sheet_columns import CellStore
-from dsplatform.schemas.sheet_values import Cells, Kind, of_python
-from dsplatform.schemas.sheets import Sheet
-from dsplatform.schemas.xlsx import Xlsx
+from dsplatform.schemas.workbooks.archives import Archive, names
+from dsplatform.schemas.workbooks.sheet_columns import CellStore
+from dsplatform.schemas.workbooks.sheet_values import Cells, Kind, of_python
+from dsplatform.schemas.workbooks.sheets import Sheet
+from dsplatform.schemas.workbooks.xlsx import Xlsx
 
 _BLOCK = 100_000
 ENCRYPTED = "it is encrypted: save it without a password"

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.types as t
 
-from dsplatform.schemas.dialects import unique_names
+from dsplatform.schemas.columnar.parquet_footer import Footer, not_whole
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import Column, FileCapture, Json, Table
-from dsplatform.schemas.parquet_footer import Footer, not_whole
+from dsplatform.schemas.text.dialects import unique_names
 
 METADATA_ENTRIES, METADATA_TEXT = 50, 200
 SUMMARISED = {"ARROW:schema", "pandas", "parquet.avro.schema", "avro.schema", "org.apache.spark.sql.parquet.row.metadata", "geo"}

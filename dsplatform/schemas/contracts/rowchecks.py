@@ -14,8 +14,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dsplatform.schemas.contracts import measure
-from dsplatform.schemas.judging import Answer, ColumnQuestion, Found, Question, key_name
+from dsplatform.schemas.contracts.judging import Answer, ColumnQuestion, Found, Question, key_name
+from dsplatform.schemas.contracts.model import measure
 from dsplatform.schemas.model import PROFILE_TEXT, Hints
 
 EXAMPLES = 5
@@ -162,7 +162,7 @@ def _iso(text: str, format_: str | None) -> str:
 
 
 def _texts(values: pa.Array) -> pa.Array:
-    from dsplatform.schemas.profiling import texts_of
+    from dsplatform.schemas.profiles.profiling import texts_of
 
     try:
         return texts_of(values).cast(pa.string())

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dsplatform.core.domain import ValueObject
+from dsplatform.schemas.comparing.widening import Kind, kind_of_change
 from dsplatform.schemas.model import Column, ColumnProfile, Json
-from dsplatform.schemas.widening import Kind, kind_of_change
 
 TOLD_FROM = 0.7
 

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict
-from dsplatform.schemas.widening import widens
+from dsplatform.schemas.comparing.widening import widens
 
 Scalar: TypeAlias = bool | int | float | str
 Comparable: TypeAlias = Decimal | bool | str | date | datetime | time

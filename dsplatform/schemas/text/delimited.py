@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from dsplatform.schemas.columns import TextColumn
 from dsplatform.schemas.compression import OPENERS, Bomb, opened
-from dsplatform.schemas.dialects import END, Findings, TooLong, bounded, examine, sniff, unique_names
-from dsplatform.schemas.encodings import display, in_utf8, line_ends_meet, survey
-from dsplatform.schemas.frequencies import LIMIT
 from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Table
+from dsplatform.schemas.profiles.frequencies import LIMIT
+from dsplatform.schemas.text.columns import TextColumn
+from dsplatform.schemas.text.dialects import END, Findings, TooLong, bounded, examine, sniff, unique_names
+from dsplatform.schemas.text.encodings import display, in_utf8, line_ends_meet, survey
 
 __all__ = ["OPENERS", "NotDelimited", "delimited_rows", "read_delimited", "unique_names"]
 

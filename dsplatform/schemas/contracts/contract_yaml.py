@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dsplatform.core.errors import Invalid
-from dsplatform.schemas.contracts import NUMBERS, TIMES, Contract, measure
+from dsplatform.schemas.contracts.model import NUMBERS, TIMES, Contract, measure
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import storable
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from dsplatform.schemas.delimited import unique_names
 from dsplatform.schemas.model import Column, ColumnProfile, Json, Table
-from dsplatform.schemas.profiling import ColumnProfiler
-from dsplatform.schemas.sheet_columns import SheetColumn, Texts, rendered
-from dsplatform.schemas.sheet_values import Cells, Kind
+from dsplatform.schemas.profiles.profiling import ColumnProfiler
+from dsplatform.schemas.text.delimited import unique_names
+from dsplatform.schemas.workbooks.sheet_columns import SheetColumn, Texts, rendered
+from dsplatform.schemas.workbooks.sheet_values import Cells, Kind
 
 LOOKED_AT = 100
 """Rows from the top among which the header is sought."""

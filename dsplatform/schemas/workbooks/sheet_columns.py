@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsplatform.schemas.sheet_values import DAY_MS, EXACT, Cells, Integers, Kind
+from dsplatform.schemas.workbooks.sheet_values import DAY_MS, EXACT, Cells, Integers, Kind
 
 MAX_CELLS = 20_000_000
 """With a value, in one sheet: 17 bytes of memory each. A full sheet of 1,048,576 rows has 19 columns of them."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from io import StringIO
 from itertools import islice
 
-from dsplatform.schemas.columns import kind_of
 from dsplatform.schemas.model import Json
+from dsplatform.schemas.text.columns import kind_of
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_ROWS = 50

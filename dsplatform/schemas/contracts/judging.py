@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Self, TypeAlias
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.schemas.contracts import Breach, ColumnRule, Contract, TableRule, holds, measure
+from dsplatform.schemas.contracts.model import Breach, ColumnRule, Contract, TableRule, holds, measure
 from dsplatform.schemas.model import PROFILE_TEXT, Column, ColumnProfile, FileCapture, Status, Table
 
 Asked: TypeAlias = tuple[int, str | None]

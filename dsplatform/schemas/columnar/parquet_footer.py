@@ -12,7 +12,7 @@ import pyarrow.types as t
 
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import PROFILE_TEXT, Column, ColumnProfile, Json
-from dsplatform.schemas.profiling import texts_of
+from dsplatform.schemas.profiles.profiling import texts_of
 
 STATISTICS_CHUNKS = 1_500
 """Chunks (row groups times columns) whose statistics are read; of a longer footer none, or reading it would take longer than 20 ms."""

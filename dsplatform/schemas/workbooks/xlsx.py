@@ -14,11 +14,11 @@ from xml.parsers import expat
 
 import pyarrow as pa
 
-from dsplatform.schemas.archives import MAX_PIECE, Archive, ArchiveError
-from dsplatform.schemas.cells import MAX_COLUMNS, NotPlainError, column_number, decoded, parse, safe_parser, scan, unescaped
-from dsplatform.schemas.sheet_columns import CellStore
-from dsplatform.schemas.sheet_values import Cells, Meaning
-from dsplatform.schemas.sheets import Range, Sheet
+from dsplatform.schemas.workbooks.archives import MAX_PIECE, Archive, ArchiveError
+from dsplatform.schemas.workbooks.cells import MAX_COLUMNS, NotPlainError, column_number, decoded, parse, safe_parser, scan, unescaped
+from dsplatform.schemas.workbooks.sheet_columns import CellStore
+from dsplatform.schemas.workbooks.sheet_values import Cells, Meaning
+from dsplatform.schemas.workbooks.sheets import Range, Sheet
 
 _DATES = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
 _DURATIONS = frozenset({46})

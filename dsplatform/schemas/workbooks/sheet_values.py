@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsplatform.schemas.cells import BOOLEAN, DATE, ERROR, MAX_COLUMNS, MAX_ROWS, NUMBER, SHARED, TEXT, RawCells
+from dsplatform.schemas.workbooks.cells import BOOLEAN, DATE, ERROR, MAX_COLUMNS, MAX_ROWS, NUMBER, SHARED, TEXT, RawCells
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 DAY_MS, EXACT = 86_400_000, 2.0**53

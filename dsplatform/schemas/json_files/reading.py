@@ -12,12 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from dsplatform.schemas.frequencies import LIMIT
-from dsplatform.schemas.json_records import BadJson, JsonLayout, Records
-from dsplatform.schemas.json_shapes import Shape, TooDeep, TooManyNames, by_name
+from dsplatform.schemas.json_files.records import BadJson, JsonLayout, Records
+from dsplatform.schemas.json_files.shapes import Shape, TooDeep, TooManyNames, by_name
 from dsplatform.schemas.logical import LogicalType
 from dsplatform.schemas.model import PROFILE_EXAMPLES, PROFILE_TEXT, Column, ColumnProfile, FileCapture, Json, Table
-from dsplatform.schemas.profiling import ColumnProfiler
+from dsplatform.schemas.profiles.frequencies import LIMIT
+from dsplatform.schemas.profiles.profiling import ColumnProfiler
 
 ARROW = {"boolean": pa.bool_(), "int64": pa.int64(), "uint64": pa.uint64(), "float64": pa.float64(), "string": pa.string()}
 """What values of a type are handed on as; decimals besides, and everything nested as its JSON text."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsplatform.schemas.compression import opened
-from dsplatform.schemas.json_shapes import TooDeep
+from dsplatform.schemas.json_files.shapes import TooDeep
 from dsplatform.schemas.model import Json
 
 CHUNK_BYTES = 1 << 20

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.schemas.comparison import Comparison, Verdict, compare
+from dsplatform.schemas.comparing.comparison import Comparison, Verdict, compare
+from dsplatform.schemas.comparing.widening import remembered
 from dsplatform.schemas.model import Column, ComponentSchema, Layout, VersionSchema
-from dsplatform.schemas.widening import remembered
 
 
 @dataclass(frozen=True, order=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dsplatform.core.domain import ValueObject
+from dsplatform.schemas.comparing.renames import Renamed
+from dsplatform.schemas.comparing.widening import Kind, differences
 from dsplatform.schemas.model import Column, Json
-from dsplatform.schemas.renames import Renamed
-from dsplatform.schemas.widening import Kind, differences
 
 ISO_DATE = "YYYY-MM-DD"
 

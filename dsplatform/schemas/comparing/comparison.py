@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from dsplatform.schemas.changes import (
+from dsplatform.schemas.comparing.changes import (
     Comparison,
     LayoutChange,
     RenamedSheet,
@@ -18,9 +18,9 @@ from dsplatform.schemas.changes import (
     TableChange,
     Verdict,
 )
+from dsplatform.schemas.comparing.renames import renames
+from dsplatform.schemas.comparing.widening import kind_of_change, widens
 from dsplatform.schemas.model import Column, ColumnProfile, ComponentSchema, Layout, Status, Table, VersionSchema
-from dsplatform.schemas.renames import renames
-from dsplatform.schemas.widening import kind_of_change, widens
 
 __all__ = ["Comparison", "Profiles", "Retyped", "TableChange", "Verdict", "compare", "drift"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
 
-from dsplatform.schemas.contracts import ColumnRule, Contract, Scalar, TableRule, family
+from dsplatform.schemas.contracts.model import ColumnRule, Contract, Scalar, TableRule, family
 from dsplatform.schemas.model import PROFILE_TEXT, ColumnProfile, FileCapture, Status, Table
 
 ALLOWED_AT_MOST = 20

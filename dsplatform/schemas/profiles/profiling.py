@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as t
 
-from dsplatform.schemas.frequencies import LIMIT, Frequencies
 from dsplatform.schemas.model import PROFILE_EXAMPLES, PROFILE_TEXT, ColumnProfile, Json
+from dsplatform.schemas.profiles.frequencies import LIMIT, Frequencies
 
 Lengths = tuple[int, int, int, int]
 """Least, greatest, sum and number."""

@@ -14,11 +14,11 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsplatform.schemas.frequencies import LIMIT, Frequencies
 from dsplatform.schemas.model import NO_HINTS, PROFILE_TEXT, Column, ColumnProfile, Hints, Json
-from dsplatform.schemas.moments import BOOLEANS, DAY, TIME, Days, Moments, Times, Truths, year_first
-from dsplatform.schemas.numbers import NUMBER, Numbers
-from dsplatform.schemas.profiling import Lengths, lengths_with, mean_length, text_lengths
+from dsplatform.schemas.profiles.frequencies import LIMIT, Frequencies
+from dsplatform.schemas.profiles.profiling import Lengths, lengths_with, mean_length, text_lengths
+from dsplatform.schemas.text.moments import BOOLEANS, DAY, TIME, Days, Moments, Times, Truths, year_first
+from dsplatform.schemas.text.numbers import NUMBER, Numbers
 
 LOOKED_AT = 20
 """Different values at the top of a column that show what it looks like."""

@@ -1,0 +1,1 @@
+"""JSON and JSON lines: records, their shapes, and what columns they make. `reading.py` is the way in."""

@@ -1,0 +1,1 @@
+"""Workbooks: archive, sheets, cells, types. `reading.py` is the way in."""
