@@ -20,8 +20,8 @@ from dsplatform.schemas.comparing.changes import Verdict
 from dsplatform.schemas.comparing.comparison import compare
 from dsplatform.schemas.model import SCHEMA_VERSION, FileCapture, VersionSchema, storable
 from dsplatform.schemas.readers import extract
-from dsplatform_tests.schemas.notation import schema
-from dsplatform_tests.schemas.test_schema_changes import CHANGES
+from dsplatform_tests.schemas.comparing.notation import schema
+from dsplatform_tests.schemas.comparing.test_schema_changes import CHANGES
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = json.loads(shipped("docs/schema_json.schema.json").read_text())

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dsplatform.schemas.comparing.renames import TOLD_FROM, folded, likeness, renames
 from dsplatform.schemas.model import Column, ColumnProfile
-from dsplatform_tests.schemas.notation import profile, schema
+from dsplatform_tests.schemas.comparing.notation import profile, schema
 
 ROWS = (4, 4)
 

@@ -16,7 +16,7 @@ import pytest
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import MEMORY_BYTES, Request, Sandbox
 from dsplatform.schemas.workbooks import archives
-from dsplatform_tests.schemas import books
+from dsplatform_tests.schemas.workbooks import books
 
 ROW = '<row r="1"><c r="A1"><v>1</v></c></row>'
 MIB = 1 << 20

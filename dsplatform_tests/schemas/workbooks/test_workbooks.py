@@ -15,7 +15,7 @@ from dsplatform.schemas.model import FileCapture, Status, Table
 from dsplatform.schemas.readers import extract
 from dsplatform.schemas.workbooks import archives
 from dsplatform.schemas.workbooks.reading import workbook_rows
-from dsplatform_tests.schemas import books
+from dsplatform_tests.schemas.workbooks import books
 
 DAY, MOMENT = dt.datetime(2026, 1, 31), dt.datetime(2026, 1, 31, 10, 30, 0, 250_000)  # noqa: DTZ001 - workbooks know no zones
 Rows = Sequence[Sequence[object]]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dsplatform.schemas.comparing.comparison import Verdict, compare
 from dsplatform.schemas.comparing.evolution import FIRST, Semver, Step, changes, remember, steps
-from dsplatform_tests.schemas.notation import schema
-from dsplatform_tests.schemas.test_comparison import schemas
+from dsplatform_tests.schemas.comparing.notation import schema
+from dsplatform_tests.schemas.comparing.test_comparison import schemas
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

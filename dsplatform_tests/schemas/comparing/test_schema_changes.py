@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dsplatform.schemas.comparing.comparison import Verdict, compare, drift
-from dsplatform_tests.schemas.notation import parsed
+from dsplatform_tests.schemas.comparing.notation import parsed
 
-PAGE = (Path(__file__).parents[2] / "docs" / "schema-changes.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "schema-changes.md").read_text()
 ROWS = [
     tuple(cell.strip().strip("`") for cell in match.groups())
     for match in re.finditer(r"^\|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", PAGE, re.MULTILINE)

@@ -8,7 +8,7 @@ from dsplatform.schemas.comparing.changes import Retyped
 from dsplatform.schemas.comparing.comparison import Verdict, compare, drift
 from dsplatform.schemas.comparing.widening import Kind
 from dsplatform.schemas.model import Column, FileCapture, Table, VersionSchema
-from dsplatform_tests.schemas.notation import parsed, schema
+from dsplatform_tests.schemas.comparing.notation import parsed, schema
 
 GRAVITY = list(Verdict)
 

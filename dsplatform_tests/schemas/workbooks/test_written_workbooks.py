@@ -18,7 +18,7 @@ from dsplatform.schemas.readers import extract
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.schemas.workbooks.reading import workbook_rows
 
-CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "workbooks"
+CORPUS = Path(__file__).parents[3].parent / "shared" / "corpus" / "workbooks"
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
     lambda text: text[0] not in "=#"
