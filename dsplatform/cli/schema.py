@@ -95,7 +95,7 @@ def _show_schema(captured: "VersionSchema", *, as_json: bool) -> None:
         typer.echo(f"{names}: {layout.format}" + (f" ({details})" if details else ""))
         for position, sheet in enumerate(layout.tables):
             rows = sum(component.rows[position] or 0 for component in members)
-            hidden = ", hidden" if sheet.details.get("hidden") else ""
+            hidden = next((f", {mark}" for mark in ("very hidden", "hidden") if sheet.details.get(mark.replace(" ", "_"))), "")
             typer.echo(f"{sheet.name or 'rows'}: {rows:,} row(s), {len(sheet.columns):,} column(s){hidden}")
             table("", ["column", "type", "empty values"], [(c.name, _typed(c), "yes" if c.nullable else "no") for c in sheet.columns])
     for component in captured.components:
