@@ -229,6 +229,10 @@ class ArrivalGate(Protocol):
         """Begins to judge what the upload brings."""
         ...
 
+    def renamed(self, tx: Transaction, dataset_id: DatasetId, old: PointerName, new: PointerName) -> None:
+        """A branch has another name: its terms, and what waits for it in quarantine or lies on it, go with it."""
+        ...
+
     def put_aside(self, tx: Transaction, committed: Committed) -> None:
         """Writes down that a version was committed to quarantine instead of the branch that it was meant for, and why."""
         ...

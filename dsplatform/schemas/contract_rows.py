@@ -75,6 +75,18 @@ class Contracts:
         found, revision, policy = max(rows)  # the branch's own name is greater than the empty one
         return EnforcedRule(found, revision) if policy == Policy.ENFORCE else None
 
+    def rename_branch(self, old: PointerName, new: PointerName) -> None:
+        """The terms of a branch get its new name, in place of those that a former branch of that name left; so do open quarantines."""
+        names = {"dataset": self._dataset_id, "old": old, "new": new}
+        self._tx.execute("DELETE FROM schema_contracts WHERE dataset_id = :dataset AND branch = :new", dataset=self._dataset_id, new=new)
+        self._tx.execute("UPDATE schema_contracts SET branch = :new WHERE dataset_id = :dataset AND branch = :old", **names)
+        self._tx.execute(
+            "UPDATE quarantined_versions SET branch = CASE branch WHEN :old THEN :new ELSE branch END, "
+            "target_branch = CASE target_branch WHEN :old THEN :new ELSE target_branch END "
+            "WHERE dataset_id = :dataset AND state = 'open' AND :old IN (branch, target_branch)",
+            **names,
+        )
+
     def effective(self, branch: PointerName) -> Terms | None:
         """The terms that count for the branch: its own, else those for every branch."""
         row = self._tx.row(

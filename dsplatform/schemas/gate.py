@@ -55,6 +55,10 @@ class Gate:
         target, report = committed.quarantined_from, committed.breaches
         Quarantine(tx).add(committed.version_id, committed.dataset.id, committed.branch, target, report)
 
+    def renamed(self, tx: Transaction, dataset_id: DatasetId, old: PointerName, new: PointerName) -> None:
+        """See `core.interfaces.ArrivalGate.renamed`."""
+        Contracts(tx, dataset_id).rename_branch(old, new)
+
     def aside(self, tx: Transaction, version_id: VersionId) -> tuple[PointerName, Sequence[str]] | None:
         """See `core.interfaces.ArrivalGate.aside`."""
         found = Quarantine(tx).get(version_id)

@@ -85,6 +85,7 @@ class BranchService:
             new = pointer_name(new_name)
             if not names.rename(branch.name, new):
                 raise _taken(new, dataset)
+            self._gate.renamed(tx, dataset.id, branch.name, new)
             return names.read(new)
 
     def delete_branch(self, actor: Actor, dataset: DatasetRef, name: str, *, expected_head: VersionId | None = None) -> Pointer:

@@ -346,3 +346,16 @@ def test_that_claim_fails_without_the_gate(platform: Platform, monkeypatch: pyte
     dataset, _ = enforced(platform, TYPED)
     monkeypatch.setattr(Gate, "enforced", lambda *_: None)
     assert breaching_versions(platform, dataset) == 4
+
+
+def test_the_terms_of_a_branch_follow_its_name(platform: Platform) -> None:
+    dataset, _ = enforced(platform, branch="release")
+    actor = platform.actor()
+    platform.branches.create_branch(actor, dataset, "release")
+    kept = make.commit(platform, dataset, {"orders.csv": BREAKING}, branch="release")
+    assert kept.quarantined_from == "release"
+    platform.branches.rename_branch(actor, dataset, "release", "stable")
+    assert make.commit(platform, dataset, {"orders.csv": BREAKING}, branch="stable").quarantined_from == "stable"
+    assert {waiting.target_branch for waiting in platform.contracts.quarantined(actor, dataset)} == {"stable"}
+    platform.contracts.accept(actor, dataset, kept.version_id, "a new layout")
+    assert make.held(platform, dataset, "stable") == {"orders.csv": BREAKING}
