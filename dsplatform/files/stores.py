@@ -320,7 +320,7 @@ class LocalStorage:
         return identity
 
     def now(self) -> datetime:
-        probe = self._temporary / f"clock.{uuid4().hex}"
+        probe = self.spool(uuid4())  # what a crash leaves of it goes as any upload's spool does
         with self._answering():
             try:
                 probe.touch(exist_ok=False)

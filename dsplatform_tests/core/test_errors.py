@@ -4,7 +4,7 @@ import dsplatform.bootstrap  # noqa: F401 - every module is loaded, so every err
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
 KINDS = (NotFound, Conflict, Invalid, Denied, Unavailable)
-INTERNAL = {"upload_overtaken", "upload_expired"}
+INTERNAL = {"upload_overtaken", "upload_expired", "not_read"}
 """Errors that are none of the five kinds."""
 
 

@@ -108,7 +108,7 @@ def test_of_two_that_open_a_new_store_at_once_one_names_it(tmp_path: Path, monke
     monkeypatch.setattr(os, "link", link)
     make.at_once(*[lambda: LocalStorage(tmp_path / "store")] * 2)
     assert len((tmp_path / "store" / "STORE_ID").read_text().split()) == 1
-    assert list((tmp_path / "store" / "tmp").iterdir()) == []
+    assert list((storage.root / "tmp").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -240,3 +240,12 @@ def test_a_system_without_syncfs_says_so(platform: str, libc: object, tmp_path: 
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(stores, "_libc", libc)
     assert not sync_file_system(tmp_path)
+
+
+def test_what_a_crash_leaves_of_a_look_at_the_clock_goes_as_any_spool_does(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    storage.now()
+    monkeypatch.undo()
+    (upload_id,) = storage.spooled()
+    storage.discard_spooled(upload_id)
+    assert list((storage.root / "tmp").iterdir()) == []

@@ -88,6 +88,7 @@ def test_a_version_that_is_overtaken_and_then_sleeps_too_long_is_refused(platfor
     assert make.held(platform, sales) == {"a": b"1"}
     make.drained(platform)
     make.assert_sound(platform)
+    monkeypatch.undo()
     make.commit(platform, sales, {"b": b"2"})
     assert make.held(platform, sales) == {"a": b"1", "b": b"2"}
 
