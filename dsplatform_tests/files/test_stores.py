@@ -108,7 +108,7 @@ def test_of_two_that_open_a_new_store_at_once_one_names_it(tmp_path: Path, monke
     monkeypatch.setattr(os, "link", link)
     make.at_once(*[lambda: LocalStorage(tmp_path / "store")] * 2)
     assert len((tmp_path / "store" / "STORE_ID").read_text().split()) == 1
-    assert list((storage.root / "tmp").iterdir()) == []
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
