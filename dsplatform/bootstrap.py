@@ -35,7 +35,8 @@ from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
-from dsplatform.permissions.service import PermissionService
+from dsplatform.permissions.accounts import AccountService
+from dsplatform.permissions.service import PermissionService, keep
 from dsplatform.schemas.contracting import ContractService
 from dsplatform.schemas.gate import Gate
 from dsplatform.schemas.service import SchemaService
@@ -52,6 +53,7 @@ class Platform:
     db: Database
     outbox: Outbox
     permissions: PermissionService
+    accounts: AccountService
     files: FileService
     gc: GarbageCollector
     inventory: Inventory
@@ -97,8 +99,9 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
     """The platform on this database, for the length of the block. `progress` hears of the bytes that are read, from several threads."""
     subscribers: dict[type, dict[str, object]] = {}
     outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
-    with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store) as db:
+    with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store, audit=keep) as db:
         permissions = PermissionService(db)
+        accounts = AccountService(db, permissions)
         storage = _storage(settings)
         files = FileService(db, storage, workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
@@ -129,6 +132,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             db,
             outbox,
             permissions,
+            accounts,
             files,
             gc,
             inventory,

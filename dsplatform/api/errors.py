@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, Unavailable
+from dsplatform.permissions.model import Unauthenticated
 
 logger = logging.getLogger(__name__)
 
-STATUS = {Gone: 410, NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, Unavailable: 503}
+STATUS = {Unauthenticated: 401, Gone: 410, NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, Unavailable: 503}
 
 
 class Problem(BaseModel):
@@ -41,7 +42,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DsplatformError)
     def ours(_request: Request, err: DsplatformError) -> JSONResponse:
         status = next((status for kind, status in STATUS.items() if isinstance(err, kind)), 500)
-        return problem(status, err.code, str(err))
+        answer = problem(status, err.code, str(err))
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def wrong_form(_request: Request, err: RequestValidationError) -> JSONResponse:

@@ -21,7 +21,7 @@ def list_datasets(
 
     with opened() as session:
         service = session.platform.datasets
-        found = service.search(search, label=label, limit=limit) if search else service.list(label=label, limit=limit)
+        found = service.list_datasets(session.platform.actor(), search=search, label=label, limit=limit)
     if as_json:
         emit(list(found))
         return

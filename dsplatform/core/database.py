@@ -21,7 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session, registry
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from dsplatform.core.domain import AggregateRoot, DomainEvent
+from dsplatform.core.domain import AggregateRoot, AuditEntry, DomainEvent
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, NotFound, Unavailable
 
 T = TypeVar("T")
@@ -73,6 +73,8 @@ class Transaction:
         self._session: Session | None = None
         self._watched: list[AggregateRoot] = []
         self._events: list[DomainEvent] = []
+        self.notes: list[AuditEntry] = []
+        """What the audit log is to keep of this transaction."""
         self.committed = False
         """Whether the server has confirmed the commit."""
 
@@ -128,19 +130,23 @@ class Transaction:
         """Records an event that no aggregate stands for."""
         self._events.append(happened)
 
+    def note(self, entry: AuditEntry) -> None:
+        """The audit log gets the entry in this transaction: with what it tells of, or not at all."""
+        self.notes.append(entry)
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside is undone alone, with its events; the transaction goes on. Driver errors become ours.
 
         The session's savepoint and not the connection's: after a refused flush the session would roll back everything.
         """
-        watched, events = len(self._watched), len(self._events)
+        watched, events, notes = len(self._watched), len(self._events), len(self.notes)
         try:
             with self.session.begin_nested():
                 self.session.connection()  # sets the savepoint now, not at the session's first statement
                 yield
         except BaseException as err:
-            del self._watched[watched:], self._events[events:]
+            del self._watched[watched:], self._events[events:], self.notes[notes:]
             if isinstance(err, (pg.Error, exc.DBAPIError)):
                 raise _translated(err) from err
             raise
@@ -186,7 +192,14 @@ def _array_element(value: object) -> str:
 class Database:
     """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork."""
 
-    def __init__(self, url: str, *, pool_size: int = 5, outbox: Callable[[Transaction, list[DomainEvent]], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        outbox: Callable[[Transaction, list[DomainEvent]], None] | None = None,
+        audit: Callable[[Transaction, list[AuditEntry]], None] | None = None,
+    ) -> None:
         self._engine = create_engine(
             url,
             poolclass=QueuePool,
@@ -199,13 +212,20 @@ class Database:
         event.listen(self._engine, "checkin", _returned)
         event.listen(self._engine, "checkout", _asked_for)
         self._outbox = outbox
+        self._audit = audit
 
     @contextmanager
     def autocommit(self) -> Iterator[Transaction]:
         """Each statement is a transaction of its own: for questions, and for one change by itself. None waits for a COMMIT."""
         try:
             with self._reader.connect() as connection:
-                yield Transaction(connection)
+                tx = Transaction(connection)
+                yield tx
+                if tx.notes and self._audit:
+                    self._audit(tx, tx.notes)
+        except DsplatformError as err:
+            self._keep(err)
+            raise
         except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
@@ -223,8 +243,13 @@ class Database:
                 events = tx.settle()
                 if events and self._outbox:
                     self._outbox(tx, events)
+                if tx.notes and self._audit:
+                    self._audit(tx, tx.notes)
                 committing = True
             tx.committed = True
+        except DsplatformError as err:
+            self._keep(err)
+            raise
         except (pg.Error, exc.DBAPIError, exc.TimeoutError, exc.PendingRollbackError) as err:
             if committing and _is_lost(err):
                 raise OutcomeUnknown(
@@ -232,6 +257,13 @@ class Database:
                     "or repeat it with the same idempotency key"
                 ) from err
             raise _translated(err) from err
+
+    def _keep(self, err: DsplatformError) -> None:
+        """Has the audit log keep a refusal, whose own transaction is rolled back and has given its connection back."""
+        if err.refusal is not None and self._audit:
+            refusal, err.refusal = err.refusal, None
+            with self.autocommit() as tx:
+                self._audit(tx, [refusal])
 
     def retrying(self, work: Callable[[Transaction], T], *, attempts: int = 10) -> T:
         """Runs `work` in a transaction of its own, again when the server made it the victim of a deadlock or a serialization

@@ -1,7 +1,10 @@
 """The base classes of the domain. Each does one thing that its subclasses and the rest of the platform rely on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+from dsplatform.core.types import PermissionType, PlatformRight
 
 
 class ValueObject:
@@ -91,9 +94,67 @@ class Repository(Protocol[AggregateT]):
 
 
 @dataclass(frozen=True)
+class Scope(ValueObject):
+    """What a credential may be used for at most, whatever its user may do."""
+
+    right: PermissionType = PermissionType.ADMIN
+    """The highest right. Only with `admin` the rights of the user's role count, too."""
+    dataset_ids: tuple[int, ...] | None = None
+    """The only datasets it works for; None: all. With a list the rights of the role do not count."""
+
+
+@dataclass(frozen=True)
+class Origin(ValueObject):
+    """How a request came in, as the audit log keeps it."""
+
+    token_id: int | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Actor(ValueObject):
-    """On whose behalf a service acts."""
+    """On whose behalf a service acts, and how far the credential goes that says so."""
 
     user_id: int
     username: str
     is_admin: bool = False
+    """Whether the user's role is `admin`, which may do everything."""
+    rights: tuple[PlatformRight, ...] = ()
+    """What the user's role may do beyond single datasets."""
+    scope: Scope = Scope()
+    origin: Origin = Origin()
+
+    def may(self, right: PlatformRight) -> bool:
+        """Whether the role has the right, and the credential may use it."""
+        unlimited = self.scope == Scope()
+        return unlimited and (self.is_admin or right in self.rights)
+
+    def reaches(self, right: PermissionType, dataset_id: int | None) -> bool:
+        """Whether the credential may be used for this right on that dataset (None: on a file alone), if its user holds it."""
+        only = self.scope.dataset_ids
+        return self.scope.right.includes(right) and (only is None or dataset_id in only)
+
+    def holds_everywhere(self, right: PermissionType) -> bool:
+        """Whether the role gives the right on every dataset, without a grant."""
+        return (
+            self.is_admin
+            or (right is PermissionType.READ and PlatformRight.READ_ALL in self.rights)
+            or (right is not PermissionType.ADMIN and PlatformRight.WRITE_ALL in self.rights)
+        )
+
+
+@dataclass(frozen=True)
+class AuditEntry(ValueObject):
+    """Something that an actor did, or was refused, as the audit log keeps it. Never holds a secret, nor content of a file."""
+
+    action: str
+    """`noun.verb`, as `branch.create`; what it was refused for lack of a right is `access.<right>`."""
+    object_type: str
+    object_id: str
+    actor: Actor | None
+    """None: nobody who is known, as before a login."""
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    result: str = "done"
+    """`done` or `refused`."""

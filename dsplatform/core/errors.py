@@ -4,13 +4,16 @@ Raise the kind itself, or a subclass that stands next to the rule that raises it
 what to do: lower case, no full stop, with the values.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DsplatformError(Exception):
     """Something the caller can act on. `code` is stable, for programs; the message may be reworded at any time."""
 
     code: ClassVar[str] = "error"
+
+    refusal: Any = None
+    """The `AuditEntry` of it, where somebody was refused something. The transaction that it ends has it kept, once it is rolled back."""
 
 
 class NotFound(DsplatformError):

@@ -12,7 +12,7 @@ from typing import Protocol
 from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import DsplatformError
-from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PermissionType, PointerName, VersionId
+from dsplatform.core.types import ContentHash, DatasetId, FileId, FilePath, PermissionType, PlatformRight, PointerName, VersionId
 from dsplatform.core.values import (
     Arrival,
     ColumnChange,
@@ -99,11 +99,12 @@ class DatasetDirectory(Protocol):
     """Names to datasets."""
 
     def find(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
-        """The living dataset of that name: the actor's own, else the one with that slug. Raises `NotFound`."""
+        """The living dataset of that name which the actor may see: her own, else the one with that slug. Raises `NotFound`, the same for
+        one that she may not see as for one that does not exist."""
         ...
 
     def ensure(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
-        """`find`, or a new dataset owned by the actor. Raises `Invalid` for a name against the rule."""
+        """`find`, or a new dataset owned by the actor. Raises `Invalid` for a name against the rule, `Denied`."""
         ...
 
     def lock(self, tx: Transaction, dataset_id: DatasetId) -> None:
@@ -132,6 +133,14 @@ class AccessControl(Protocol):
 
     def require(self, tx: Transaction, actor: Actor, permission: PermissionType, dataset_id: DatasetId) -> None:
         """Raises `Denied`, naming the missing right, unless the actor holds it on the dataset."""
+        ...
+
+    def require_right(self, actor: Actor, right: PlatformRight) -> None:
+        """Raises `Denied`, naming the missing right, unless the actor's role gives it."""
+        ...
+
+    def require_file(self, tx: Transaction, actor: Actor, permission: PermissionType, file_id: FileId) -> None:
+        """Raises `Denied` unless the actor holds the right on the file, or, for `read`, on a dataset of which a version names it."""
         ...
 
     def own(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> None:

@@ -39,6 +39,23 @@ class PermissionType(StrEnum):
         return order.index(self) >= order.index(other)
 
 
+class PlatformRight(StrEnum):
+    """A right that a role gives, beyond what is granted on single datasets and files. The role `admin` has all of them."""
+
+    CREATE = "create"
+    """Make datasets."""
+    READ_ALL = "read_all"
+    """Read every dataset, as if `read` were granted on each."""
+    WRITE_ALL = "write_all"
+    """Write every dataset, as if `write` were granted on each."""
+    OPERATE = "operate"
+    """See and start what keeps the store: inbox, usage of the whole store, garbage collection, scrub, verification."""
+    AUDIT = "audit"
+    """Read and check the audit log."""
+    USERS = "users"
+    """Make and change users, groups, roles and the tokens of others."""
+
+
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DATASET = re.compile(r"\w(?:[\w .-]*[\w-])?")
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
 
+from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
+from dsplatform.core.domain import Actor
 from dsplatform.core.types import DatasetId
 from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import RESTORABLE_DAYS, Dataset, DatasetSummary, DeletedDataset
@@ -45,6 +47,12 @@ _DELETED = """
     WHERE d.deleted_at + make_interval(days => :days) > now()
 """
 
+_LISTED = f"""
+    d.deleted_at IS NULL AND {SEEN}
+    AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern)
+    AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label)))
+"""  # noqa: S608 - SEEN is a constant
+
 
 class Datasets(SqlRepository[Dataset]):
     """Datasets as aggregates, and questions about many of them."""
@@ -52,14 +60,25 @@ class Datasets(SqlRepository[Dataset]):
     kind = Dataset
     noun = "dataset"
 
-    def find(self, user_id: int, name: str) -> DatasetRef | None:
-        """The living dataset that the name means to this user: an own one of that name, else the one with that slug."""
+    def find(self, actor: Actor, name: str) -> DatasetRef | None:
+        """The living dataset that the name means to this actor, among those that she may see: an own one of that name, else the one
+        with that slug."""
         row = self.tx.row(
-            "SELECT id, name, slug, created_by FROM datasets "
-            "WHERE deleted_at IS NULL AND ((name = :name AND created_by = :user) OR slug = :name) "
-            "ORDER BY (name = :name AND created_by = :user) DESC LIMIT 1",
+            "SELECT d.id, d.name, d.slug, d.created_by FROM datasets d "  # noqa: S608 - SEEN is a constant
+            "WHERE d.deleted_at IS NULL AND ((d.name = :name AND d.created_by = :viewer) OR d.slug = :name) "
+            f"AND {SEEN} ORDER BY (d.name = :name AND d.created_by = :viewer) DESC LIMIT 1",
             name=name,
-            user=user_id,
+            **seen_by(actor),
+        )
+        return None if row is None else _ref(row)
+
+    def of_id(self, actor: Actor, dataset_id: int) -> DatasetRef | None:
+        """The living dataset of that id, if the actor may see it."""
+        row = self.tx.row(
+            "SELECT d.id, d.name, d.slug, d.created_by FROM datasets d "  # noqa: S608 - SEEN is a constant
+            f"WHERE d.deleted_at IS NULL AND d.id = :id AND {SEEN}",
+            id=dataset_id,
+            **seen_by(actor),
         )
         return None if row is None else _ref(row)
 
@@ -82,19 +101,22 @@ class Datasets(SqlRepository[Dataset]):
         row = self.tx.row("SELECT 1 FROM datasets WHERE id = :id AND deleted_at IS NULL FOR NO KEY UPDATE", id=dataset_id)
         return row is not None
 
-    def page(self, *, search: str | None, label: str | None, after: str, limit: int) -> Sequence[DatasetSummary]:
-        """Summaries in slug order, those after the slug `after`. `search` looks into names and descriptions."""
+    def page(self, actor: Actor, *, search: str | None, label: str | None, after: str, limit: int) -> Sequence[DatasetSummary]:
+        """Summaries of those that the actor may see, in slug order, those after the slug `after`. `search` looks into names and
+        descriptions."""
         rows = self.tx.rows(
-            _SUMMARY + "AND d.slug > :after "  # noqa: S608 - both parts are constants
-            "AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern) "
-            "AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label))) "
-            "ORDER BY d.slug LIMIT :limit",
+            f"WITH d AS (SELECT d.* FROM datasets d WHERE {_LISTED} AND d.slug > :after ORDER BY d.slug LIMIT :limit) "  # noqa: S608
+            + _SUMMARY.replace("datasets d", "d")
+            + "ORDER BY d.slug",
             after=after,
-            pattern=None if search is None else f"%{_escaped(search)}%",
-            label=label,
             limit=limit,
+            **_listed(actor, search, label),
         )
         return [_summary(row) for row in rows]
+
+    def count(self, actor: Actor, *, search: str | None, label: str | None) -> int:
+        """How many `page` gives in all."""
+        return int(self.tx.scalar(f"SELECT count(*) FROM datasets d WHERE {_LISTED}", **_listed(actor, search, label)))  # noqa: S608
 
     def summary(self, dataset_id: DatasetId) -> DatasetSummary:
         """One dataset as lists show it."""
@@ -189,6 +211,10 @@ def _ref(row: Row) -> DatasetRef:
 
 def _escaped(pattern: str) -> str:
     return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _listed(actor: Actor, search: str | None, label: str | None) -> dict[str, object]:
+    return {"pattern": None if search is None else f"%{_escaped(search)}%", "label": label, **seen_by(actor)}
 
 
 def _summary(row: Row) -> DatasetSummary:

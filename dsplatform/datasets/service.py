@@ -5,11 +5,12 @@ from contextlib import suppress
 from dataclasses import replace
 from unicodedata import normalize
 
+from dsplatform.core.access import open_to_all
 from dsplatform.core.database import ConstraintViolated, Database, Transaction
-from dsplatform.core.domain import Actor
+from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import Denied
 from dsplatform.core.interfaces import AccessControl
-from dsplatform.core.types import DatasetId, PermissionType, dataset_name
+from dsplatform.core.types import DatasetId, PermissionType, PlatformRight, dataset_name
 from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import (
     RESTORABLE_DAYS,
@@ -70,15 +71,31 @@ class DatasetService:
             self._access.require(tx, actor, PermissionType.READ, found.id)
             return Datasets(tx).summary(found.id)
 
-    def list(self, *, label: str | None = None, after: str = "", limit: int = 100) -> Sequence[DatasetSummary]:
-        """Datasets in slug order, those after the slug `after`."""
-        with self._db.transaction() as tx:
-            return Datasets(tx).page(search=None, label=label, after=after, limit=limit)
+    @open_to_all("it lists what the caller may read")
+    def list_datasets(
+        self, actor: Actor, *, search: str | None = None, label: str | None = None, after: str = "", limit: int = 100
+    ) -> Sequence[DatasetSummary]:
+        """Datasets that the actor may read, in slug order, those after the slug `after`; with `search` those whose name or description
+        holds the words."""
+        with self._db.autocommit() as tx:
+            return Datasets(tx).page(actor, search=search, label=label, after=after, limit=limit)
 
-    def search(self, words: str, *, label: str | None = None, after: str = "", limit: int = 100) -> Sequence[DatasetSummary]:
-        """Datasets whose name or description holds the words, in slug order."""
-        with self._db.transaction() as tx:
-            return Datasets(tx).page(search=words, label=label, after=after, limit=limit)
+    @open_to_all("it counts what the caller may read")
+    def count(self, actor: Actor, *, search: str | None = None, label: str | None = None) -> int:
+        """How many datasets `list_datasets` gives in all."""
+        with self._db.autocommit() as tx:
+            return Datasets(tx).count(actor, search=search, label=label)
+
+    @open_to_all("it finds what the caller may read")
+    def open(self, actor: Actor, key: str | int) -> DatasetRef:
+        """The dataset of that id, or of that name or slug. Raises `DatasetMissing`, also for what the actor may not read."""
+        with self._db.autocommit() as tx:
+            if isinstance(key, str):
+                return self.find(tx, actor, key)
+            found = Datasets(tx).of_id(actor, key)
+            if found is None:
+                raise _missing(actor, str(key))
+            return found
 
     # --- deletion --------------------------------------------------------------------------------------------------------------
 
@@ -143,10 +160,10 @@ class DatasetService:
     # --- asked by other modules ------------------------------------------------------------------------------------------------
 
     def find(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
-        """The living dataset of that name: the actor's own, else the one with that slug. Raises `DatasetMissing`."""
-        found = Datasets(tx).find(actor.user_id, normalize("NFC", name))
+        """See `core.interfaces.DatasetDirectory.find`. Raises `DatasetMissing`."""
+        found = Datasets(tx).find(actor, normalize("NFC", name))
         if found is None:
-            raise DatasetMissing(f"dataset {name!r} does not exist: `dsplatform datasets` lists what there is")
+            raise _missing(actor, name)
         return found
 
     def ensure(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
@@ -177,6 +194,7 @@ class DatasetService:
 
     def _create(self, tx: Transaction, actor: Actor, name: str, description: str, tags: Iterable[str]) -> DatasetRef:
         valid = dataset_name(name)
+        self._access.require_right(actor, PlatformRight.CREATE)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             dataset = Dataset(
                 name=valid,
@@ -196,7 +214,16 @@ class DatasetService:
         dataset.created()
         dataset_id = DatasetId(dataset.id or 0)
         self._access.own(tx, actor, dataset_id)
+        tx.note(AuditEntry("dataset.create", "dataset", str(dataset_id), actor, after={"name": dataset.name, "slug": dataset.slug}))
         return DatasetRef(dataset_id, dataset.name, dataset.slug, dataset.created_by)
+
+
+def _missing(actor: Actor, name: str) -> DatasetMissing:
+    """The same for what does not exist and for what the actor may not see. The audit log keeps both, so that they take the same time."""
+    err = DatasetMissing(f"dataset {name!r} does not exist: `dsplatform datasets` lists what there is")
+    if not actor.is_admin:
+        err.refusal = AuditEntry("access.read", "dataset", name, actor, result="refused")
+    return err
 
 
 def _taken(err: ConstraintViolated, name: str) -> Exception:

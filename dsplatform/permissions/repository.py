@@ -1,5 +1,9 @@
 """Tables and questions about users, roles, grants, tokens and the audit log."""
 
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
 from sqlalchemy import (
     ARRAY,
     CHAR,
@@ -13,14 +17,18 @@ from sqlalchemy import (
     Index,
     Table,
     Text,
-    UniqueConstraint,
     func,
+    text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-from dsplatform.core.database import Transaction, metadata
-from dsplatform.core.domain import Actor
-from dsplatform.core.types import PermissionType
+from dsplatform.core.access import SEEN, seen_by
+from dsplatform.core.database import Row, Transaction, metadata
+from dsplatform.core.domain import Actor, AuditEntry, Origin, Scope
+from dsplatform.core.types import PermissionType, PlatformRight
+from dsplatform.permissions.model import Grantee
+
+FULL, UNKNOWN = Scope(), Origin()
 
 roles = Table(
     "roles",
@@ -28,6 +36,7 @@ roles = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("role_name", Text, nullable=False, unique=True),
     Column("description", Text, nullable=False, server_default=""),
+    Column("rights", ARRAY(Text), nullable=False, server_default="{}"),
 )
 
 users = Table(
@@ -42,21 +51,59 @@ users = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("group_name", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+group_members = Table(
+    "group_members",
+    metadata,
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("added_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(None, "user_id"),
+)
+
 permissions = Table(
     "permissions",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("resource_type", Text, nullable=False),
     Column("resource_id", BigInteger, nullable=False),
-    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE")),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE")),  # neither user nor group: everyone
     Column("permission_type", Text, nullable=False),
     Column("granted_by", ForeignKey("users.id")),
     Column("granted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True)),
-    UniqueConstraint("resource_type", "resource_id", "user_id", "permission_type", name="uq_permissions_grant"),
     CheckConstraint("resource_type IN ('dataset', 'file')", name="resource_type"),
     CheckConstraint("permission_type IN ('read', 'write', 'admin')", name="permission_type"),
+    CheckConstraint("user_id IS NULL OR group_id IS NULL", name="grantee"),
+    Index(
+        "uq_permissions_user",
+        *("resource_type", "resource_id", "user_id", "permission_type"),
+        unique=True,
+        postgresql_where=text("user_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_permissions_group",
+        *("resource_type", "resource_id", "group_id", "permission_type"),
+        unique=True,
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_permissions_everyone",
+        *("resource_type", "resource_id", "permission_type"),
+        unique=True,
+        postgresql_where=text("user_id IS NULL AND group_id IS NULL"),
+    ),
     Index(None, "user_id"),
+    Index("ix_permissions_group_id", "group_id", postgresql_where=text("group_id IS NOT NULL")),
 )
 
 api_tokens = Table(
@@ -66,12 +113,48 @@ api_tokens = Table(
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
     Column("token_hash", CHAR(64), nullable=False, unique=True),
+    Column("token_hint", Text, nullable=False, server_default=""),
     Column("scopes", ARRAY(Text), nullable=False),
+    Column("dataset_ids", ARRAY(BigInteger)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
     Index(None, "user_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("address", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("ended_because", Text),
+    Index(None, "user_id"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", CHAR(64), primary_key=True),
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("used_at", DateTime(timezone=True)),
+    Index(None, "session_id"),
+)
+
+branch_protections = Table(
+    "branch_protections",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("branch", Text, primary_key=True),
+    Column("demands", Text, nullable=False),
+    Column("set_by", ForeignKey("users.id"), nullable=False),
+    Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("demands IN ('admin', 'merge')", name="demands"),
 )
 
 audit_log = Table(
@@ -80,6 +163,7 @@ audit_log = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("actor_id", BigInteger),  # no foreign key: the row outlives the user
+    Column("actor", Text),
     Column("token_id", BigInteger),
     Column("address", Text),
     Column("action", Text, nullable=False),
@@ -89,10 +173,25 @@ audit_log = Table(
     Column("after", JSONB),
     Column("request_id", Text),
     Column("result", Text, nullable=False, server_default="done"),
-    Column("chain_hash", CHAR(64)),  # set by the sealer, null until then
     Index(None, "object_type", "object_id"),
-    Index("ix_audit_log_unsealed", "id", postgresql_where="chain_hash IS NULL"),
+    Index(None, "at"),
 )
+
+audit_seals = Table(
+    "audit_seals",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("audit_id", BigInteger, nullable=False, unique=True),  # no foreign key: a seal outlives a row that was taken away
+    Column("chain_hash", CHAR(64), nullable=False),
+    Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+def actor_of(row: Row, scope: Scope = FULL, origin: Origin = UNKNOWN) -> Actor:
+    """The actor of a row with `id`, `username`, and the role's `role_name` and `rights`. Rights of a newer release are left out."""
+    known = set(PlatformRight)
+    rights = tuple(PlatformRight(right) for right in row["rights"] if right in known)
+    return Actor(row["id"], row["username"], row["role_name"] == "admin", rights, scope, origin)
 
 
 class Users:
@@ -104,11 +203,11 @@ class Users:
     def actor(self, username: str) -> Actor | None:
         """The active user of that name."""
         row = self._tx.row(
-            "SELECT u.id, u.username, r.role_name FROM users u JOIN roles r ON r.id = u.role_id "
+            "SELECT u.id, u.username, r.role_name, r.rights FROM users u JOIN roles r ON r.id = u.role_id "
             "WHERE u.username = :username AND u.is_active",
             username=username,
         )
-        return None if row is None else Actor(row["id"], row["username"], is_admin=row["role_name"] == "admin")
+        return None if row is None else actor_of(row)
 
     def add(self, username: str, role: str) -> bool:
         """A new user; False when there is no such role."""
@@ -129,30 +228,85 @@ class Grants:
         self._tx = tx
 
     def held(self, user_id: int, resource_type: str, resource_id: int) -> frozenset[PermissionType]:
-        """The rights that the user holds on the object now."""
+        """The rights that the user holds on the object now: by herself, by her groups, as everyone."""
         rows = self._tx.rows(
-            "SELECT permission_type FROM permissions WHERE resource_type = :type AND resource_id = :id AND user_id = :user "
-            "AND (expires_at IS NULL OR expires_at > now())",
+            "SELECT DISTINCT permission_type FROM rights_held WHERE user_id = :user AND resource_type = :type AND resource_id = :id",
             type=resource_type,
             id=resource_id,
             user=user_id,
         )
         return frozenset(PermissionType(row["permission_type"]) for row in rows)
 
-    def add(self, user_id: int, resource_type: str, resource_id: int, right: PermissionType, granted_by: int) -> None:
-        """Grants a right for good; granting again changes nothing, unless the earlier grant ends some day."""
+    def sees_file(self, actor: Actor, file_id: int) -> bool:
+        """Whether a version that was not deleted, of a living dataset that the actor may read, names the file."""
+        row = self._tx.row(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM dataset_version_files f "  # noqa: S608 - SEEN is a constant
+            "JOIN dataset_versions v ON v.id = f.version_id JOIN datasets d ON d.id = v.dataset_id "
+            f"WHERE f.file_id = :file AND v.purged_at IS NULL AND d.deleted_at IS NULL AND {SEEN})",
+            file=file_id,
+            **seen_by(actor),
+        )
+        return row is not None
+
+    def add(
+        self, grantee: Grantee, resource_type: str, resource_id: int, right: PermissionType, granted_by: int, until: datetime | None = None
+    ) -> None:
+        """Grants a right, until then or for good; of two grants of the same right the later one counts, unless it would end earlier."""
         self._tx.execute(
-            "INSERT INTO permissions (resource_type, resource_id, user_id, permission_type, granted_by) "
-            "VALUES (:type, :id, :user, :right, :by) ON CONFLICT ON CONSTRAINT uq_permissions_grant "
-            "DO UPDATE SET expires_at = NULL, granted_by = excluded.granted_by, granted_at = excluded.granted_at "
-            "WHERE permissions.expires_at IS NOT NULL",
+            "INSERT INTO permissions (resource_type, resource_id, user_id, group_id, permission_type, granted_by, expires_at) "  # noqa: S608 - a constant
+            f"VALUES (:type, :id, :user, :grp, :right, :by, :until) ON CONFLICT {_CONFLICT[grantee.kind]} "
+            "DO UPDATE SET expires_at = excluded.expires_at, granted_by = excluded.granted_by, granted_at = excluded.granted_at "
+            "WHERE coalesce(permissions.expires_at, 'infinity') < coalesce(excluded.expires_at, 'infinity')",
             type=resource_type,
             id=resource_id,
-            user=user_id,
+            user=grantee.id if grantee.kind == "user" else None,
+            grp=grantee.id if grantee.kind == "group" else None,
             right=str(right),
             by=granted_by,
+            until=until,
         )
 
     def remove(self, resource_type: str, resource_id: int) -> None:
         """Takes back every right on the object."""
         self._tx.execute("DELETE FROM permissions WHERE resource_type = :type AND resource_id = :id", type=resource_type, id=resource_id)
+
+
+_CONFLICT = {
+    "user": "(resource_type, resource_id, user_id, permission_type) WHERE user_id IS NOT NULL",
+    "group": "(resource_type, resource_id, group_id, permission_type) WHERE group_id IS NOT NULL",
+    "everyone": "(resource_type, resource_id, permission_type) WHERE user_id IS NULL AND group_id IS NULL",
+}
+
+
+class AuditLog:
+    """What was done, and what was refused."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    def store(self, entries: Sequence[AuditEntry]) -> None:
+        """Appends the entries, in one statement."""
+        rows = [_audit_row(entry) for entry in entries]
+        self._tx.execute(
+            "INSERT INTO audit_log (actor_id, actor, token_id, address, action, object_type, object_id, before, after, request_id, result) "
+            "SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(actor_id bigint, actor text, token_id bigint, address text, "
+            "action text, object_type text, object_id text, before jsonb, after jsonb, request_id text, result text)",
+            rows=json.dumps(rows),
+        )
+
+
+def _audit_row(entry: AuditEntry) -> dict[str, object]:
+    actor = entry.actor
+    return {
+        "actor_id": None if actor is None else actor.user_id,
+        "actor": None if actor is None else actor.username,
+        "token_id": None if actor is None else actor.origin.token_id,
+        "address": None if actor is None else actor.origin.address,
+        "action": entry.action,
+        "object_type": entry.object_type,
+        "object_id": entry.object_id,
+        "before": entry.before,
+        "after": entry.after,
+        "request_id": None if actor is None else actor.origin.request_id,
+        "result": entry.result,
+    }

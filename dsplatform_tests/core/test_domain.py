@@ -1,12 +1,13 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplatform.core.domain import Actor, AggregateRoot, DomainEvent, Entity, ValueObject
+from dsplatform.core.domain import Actor, AggregateRoot, DomainEvent, Entity, Origin, Scope, ValueObject
 from dsplatform.core.events import DatasetCreated, VersionCommitted
+from dsplatform.core.types import PermissionType, PlatformRight
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ def test_a_value_object_unfolds_into_what_json_holds() -> None:
 
 
 def test_an_actor_is_a_value() -> None:
-    assert Actor(**Actor(7, "ann").plain()) == Actor(7, "ann")
+    ann = Actor(7, "ann", rights=(PlatformRight.CREATE,), scope=Scope(PermissionType.READ, (3,)), origin=Origin(1, "::1", "r"))
+    assert ann.plain()["scope"] == {"right": "read", "dataset_ids": [3]}
+    assert ann == replace(ann)
+    assert ann != replace(ann, scope=Scope())
 
 
 @given(st.integers(), st.text())

@@ -44,7 +44,7 @@ def age(platform: Platform, dataset: DatasetRef, days: float) -> None:
 
 
 def names(platform: Platform) -> list[str]:
-    return [summary.slug for summary in platform.datasets.list()]
+    return [summary.slug for summary in platform.datasets.list_datasets(platform.actor())]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_deleted_dataset_is_nowhere_to_be_seen(platform: Platform, system: Act
     assert (deleted.slug, deleted.owner, deleted.versions) == ("sales", "system", 5)
     assert (deleted.restorable_until - deleted.deleted_at).days == 30
     assert names(platform) == []
-    assert list(platform.datasets.search("sales")) == []
+    assert list(platform.datasets.list_datasets(platform.actor(), search="sales")) == []
     assert platform.versions.newest_of_all() == []
     assert platform.schemas.pending(10) == []
     lookups: list[Callable[[], object]] = [

@@ -68,20 +68,20 @@ def test_a_name_against_the_rule_makes_no_dataset(name: str, platform: Platform,
         platform.datasets.create_dataset(system, name)
     with pytest.raises(Invalid):
         ensure(platform, system, name)
-    assert platform.datasets.list() == []
+    assert platform.datasets.list_datasets(platform.actor()) == []
 
 
 def test_a_label_against_the_rule_makes_no_dataset(platform: Platform, system: Actor) -> None:
     with pytest.raises(Invalid, match="label"):
         platform.datasets.create_dataset(system, "sales", tags=[""])
-    assert platform.datasets.list() == []
+    assert platform.datasets.list_datasets(platform.actor()) == []
 
 
 def test_an_owner_has_a_name_once(platform: Platform, ann: Actor) -> None:
     platform.datasets.create_dataset(ann, "sales")
     with pytest.raises(DatasetNameTaken, match="you have a dataset 'sales' already"):
         platform.datasets.create_dataset(ann, "sales")
-    assert len(platform.datasets.list()) == 1
+    assert len(platform.datasets.list_datasets(platform.actor())) == 1
 
 
 def test_a_name_is_one_name_however_it_is_spelled(platform: Platform, ann: Actor) -> None:
@@ -156,7 +156,7 @@ def test_one_user_who_needs_a_dataset_at_once_gets_one(settings: Settings, datab
 def test_ensuring_finds_before_it_creates(platform: Platform, ann: Actor) -> None:
     created = ensure(platform, ann, "sales")
     assert ensure(platform, ann, "sales") == created
-    assert len(platform.datasets.list()) == 1
+    assert len(platform.datasets.list_datasets(platform.actor())) == 1
 
 
 # --- finding -----------------------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_a_deleted_dataset_is_not_found(platform: Platform, ann: Actor) -> None:
     delete(platform, dataset)
     with pytest.raises(DatasetMissing):
         platform.datasets.get(ann, "sales")
-    assert platform.datasets.list() == []
+    assert platform.datasets.list_datasets(platform.actor()) == []
     with pytest.raises(DatasetMissing, match="was deleted"), platform.db.transaction() as tx:
         platform.datasets.lock(tx, dataset.id)
 
@@ -254,7 +254,7 @@ def test_another_user_needs_a_grant(platform: Platform, ann: Actor, ben: Actor) 
 
 
 def names(platform: Platform, words: str, **more: str) -> list[str]:
-    return [summary.name for summary in platform.datasets.search(words, **more)]  # type: ignore[arg-type]  # label or after
+    return [summary.name for summary in platform.datasets.list_datasets(platform.actor(), search=words, **more)]  # type: ignore[arg-type]  # label or after
 
 
 def test_a_search_looks_into_names_and_descriptions_in_either_case(platform: Platform, ann: Actor) -> None:
@@ -280,7 +280,7 @@ def test_a_label_selects_in_either_case_and_as_a_whole(platform: Platform, ann: 
     platform.datasets.create_dataset(ann, "a", tags=["Raw"])
     platform.datasets.create_dataset(ann, "b", tags=["raw data"])
     platform.datasets.create_dataset(ann, "ab", tags=["RAW", "x"])
-    assert [summary.name for summary in platform.datasets.list(label="raw")] == ["a", "ab"]
+    assert [summary.name for summary in platform.datasets.list_datasets(platform.actor(), label="raw")] == ["a", "ab"]
     assert names(platform, "b", label="raw") == ["ab"]
 
 
@@ -303,10 +303,12 @@ def test_pages_hold_every_dataset_exactly_once_in_order(wanted: set[str], limit:
             made.append(platform.datasets.create_dataset(system, name).slug)
         except Invalid:
             continue
-    pages = list(_pages(lambda after: [summary.slug for summary in platform.datasets.list(after=after, limit=limit)]))
+    pages = list(
+        _pages(lambda after: [summary.slug for summary in platform.datasets.list_datasets(platform.actor(), after=after, limit=limit)])
+    )
     assert all(len(page) <= limit for page in pages)
     assert sorted(slug for page in pages for slug in page) == sorted(made)
-    assert [slug for page in pages for slug in page] == [summary.slug for summary in platform.datasets.list()]
+    assert [slug for page in pages for slug in page] == [summary.slug for summary in platform.datasets.list_datasets(platform.actor())]
 
 
 # --- locking -----------------------------------------------------------------------------------------------------------------------

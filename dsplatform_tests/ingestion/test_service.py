@@ -236,7 +236,7 @@ def test_a_dataset_of_somebody_else_takes_files_only_with_her_leave(platform: Pl
 def test_a_refused_file_leaves_no_dataset_behind(platform: Platform) -> None:
     drop(platform, "sales/empty.csv", "")
     ingest(platform)
-    assert platform.datasets.list() == []
+    assert platform.datasets.list_datasets(platform.actor()) == []
 
 
 def test_with_moves_off_a_file_stays_and_is_taken_once(settings: Settings, database_url: str) -> None:
