@@ -10,10 +10,12 @@ from dsplatform.core.domain import Actor, Origin
 from dsplatform.core.values import DatasetRef
 from dsplatform.permissions.model import Unauthenticated
 
+# What asks no database is `async`: it then costs no way to another thread and back.
+
 _bearer = HTTPBearer(auto_error=False, description="An API token of `dsplatform tokens create`, or the access token of a session")
 
 
-def _platform(request: Request) -> Platform:
+async def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
 
@@ -36,15 +38,20 @@ Caller = Annotated[Actor, Depends(_caller)]
 """On whose behalf the request acts. 401 without a good credential."""
 
 
-def _dataset(
-    services: Services,
-    caller: Caller,
+async def _dataset_name(
     dataset: Annotated[
-        str, Path(description="Id, slug, or name of a dataset of your own; digits alone are an id", examples=["sales", "17"])
+        str, Path(description="Id, slug, or name of a dataset of your own; digits alone are an id", examples=["sales", "17"], max_length=300)
     ],
-) -> DatasetRef:
-    is_id = dataset.isascii() and dataset.isdecimal() and len(dataset) < 19
-    return services.datasets.open(caller, int(dataset) if is_id else dataset)
+) -> str:
+    return f"#{dataset}" if dataset.isascii() and dataset.isdecimal() else dataset
+
+
+DatasetName = Annotated[str, Depends(_dataset_name)]
+"""What the path names, as the services take it; `#17` for an id. Not looked up."""
+
+
+def _dataset(services: Services, caller: Caller, name: DatasetName) -> DatasetRef:
+    return services.datasets.open(caller, name)
 
 
 Dataset = Annotated[DatasetRef, Depends(_dataset)]

@@ -7,7 +7,7 @@ from datetime import datetime
 from dsplatform.core.domain import AggregateRoot, ValueObject
 from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.events import DatasetCreated
-from dsplatform.core.types import DatasetName
+from dsplatform.core.types import DatasetName, PermissionType
 
 MAX_LABELS = 100
 
@@ -88,6 +88,20 @@ class DatasetSummary(ValueObject):
     versions: int
     latest_version: int | None
     latest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Filter(ValueObject):
+    """Which datasets a list shows, among those that its reader may see."""
+
+    search: str | None = None
+    """Words that name or description holds."""
+    label: str | None = None
+    """In any case of letters."""
+    owner: str | None = None
+    """The user who made it."""
+    right: PermissionType = PermissionType.READ
+    """What the reader may do with them at least."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dsplatform.core.database import Row, SqlRepository, mapping, metadata
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import DatasetId
 from dsplatform.core.values import DatasetRef
-from dsplatform.datasets.model import RESTORABLE_DAYS, Dataset, DatasetSummary, DeletedDataset
+from dsplatform.datasets.model import RESTORABLE_DAYS, Dataset, DatasetSummary, DeletedDataset, Filter
 
 datasets = Table(
     "datasets",
@@ -51,6 +51,7 @@ _LISTED = f"""
     d.deleted_at IS NULL AND {SEEN}
     AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern)
     AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label)))
+    AND (CAST(:owner AS text) IS NULL OR d.created_by = (SELECT id FROM users WHERE username = :owner))
 """  # noqa: S608 - SEEN is a constant
 
 
@@ -62,25 +63,17 @@ class Datasets(SqlRepository[Dataset]):
 
     def find(self, actor: Actor, name: str) -> DatasetRef | None:
         """The living dataset that the name means to this actor, among those that she may see: an own one of that name, else the one
-        with that slug."""
+        with that slug, and `#17` the one with that id."""
         row = self.tx.row(
-            "SELECT d.id, d.name, d.slug, d.created_by FROM datasets d "  # noqa: S608 - SEEN is a constant
-            "WHERE d.deleted_at IS NULL AND ((d.name = :name AND d.created_by = :viewer) OR d.slug = :name) "
-            f"AND {SEEN} ORDER BY (d.name = :name AND d.created_by = :viewer) DESC LIMIT 1",
-            name=name,
-            **seen_by(actor),
+            f"SELECT d.id, d.name, d.slug, d.created_by FROM datasets d WHERE d.deleted_at IS NULL AND {_meant(name)}",  # noqa: S608
+            **_wanted(actor, name),
         )
         return None if row is None else _ref(row)
 
-    def of_id(self, actor: Actor, dataset_id: int) -> DatasetRef | None:
-        """The living dataset of that id, if the actor may see it."""
-        row = self.tx.row(
-            "SELECT d.id, d.name, d.slug, d.created_by FROM datasets d "  # noqa: S608 - SEEN is a constant
-            f"WHERE d.deleted_at IS NULL AND d.id = :id AND {SEEN}",
-            id=dataset_id,
-            **seen_by(actor),
-        )
-        return None if row is None else _ref(row)
+    def seen(self, actor: Actor, name: str) -> DatasetSummary | None:
+        """The same as lists show it."""
+        row = self.tx.row(f"{_SUMMARY} AND {_meant(name)}", **_wanted(actor, name))
+        return None if row is None else _summary(row)
 
     def free_slug(self, name: str) -> str:
         """The slug for a new dataset of that name. Two creators may be told the same; the unique constraint decides."""
@@ -101,29 +94,21 @@ class Datasets(SqlRepository[Dataset]):
         row = self.tx.row("SELECT 1 FROM datasets WHERE id = :id AND deleted_at IS NULL FOR NO KEY UPDATE", id=dataset_id)
         return row is not None
 
-    def page(self, actor: Actor, *, search: str | None, label: str | None, after: str, limit: int) -> Sequence[DatasetSummary]:
-        """Summaries of those that the actor may see, in slug order, those after the slug `after`. `search` looks into names and
-        descriptions."""
+    def page(self, actor: Actor, wanted: Filter, *, after: str, limit: int) -> Sequence[DatasetSummary]:
+        """Summaries of those that the actor may see, in slug order, those after the slug `after`."""
         rows = self.tx.rows(
             f"WITH d AS (SELECT d.* FROM datasets d WHERE {_LISTED} AND d.slug > :after ORDER BY d.slug LIMIT :limit) "  # noqa: S608
             + _SUMMARY.replace("datasets d", "d")
             + "ORDER BY d.slug",
             after=after,
             limit=limit,
-            **_listed(actor, search, label),
+            **_listed(actor, wanted),
         )
         return [_summary(row) for row in rows]
 
-    def count(self, actor: Actor, *, search: str | None, label: str | None) -> int:
+    def count(self, actor: Actor, wanted: Filter) -> int:
         """How many `page` gives in all."""
-        return int(self.tx.scalar(f"SELECT count(*) FROM datasets d WHERE {_LISTED}", **_listed(actor, search, label)))  # noqa: S608
-
-    def summary(self, dataset_id: DatasetId) -> DatasetSummary:
-        """One dataset as lists show it."""
-        row = self.tx.row(_SUMMARY + "AND d.id = :id", id=dataset_id)
-        if row is None:
-            raise AssertionError("asked for a dataset that was found before, in the same transaction")
-        return _summary(row)
+        return int(self.tx.scalar(f"SELECT count(*) FROM datasets d WHERE {_LISTED}", **_listed(actor, wanted)))  # noqa: S608
 
     # --- deleted ones ----------------------------------------------------------------------------------------------------------
 
@@ -213,8 +198,22 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def _listed(actor: Actor, search: str | None, label: str | None) -> dict[str, object]:
-    return {"pattern": None if search is None else f"%{_escaped(search)}%", "label": label, **seen_by(actor)}
+def _listed(actor: Actor, wanted: Filter) -> dict[str, object]:
+    pattern = None if wanted.search is None else f"%{_escaped(wanted.search)}%"
+    return {"pattern": pattern, "label": wanted.label, "owner": wanted.owner, **seen_by(actor, wanted.right)}
+
+
+def _meant(name: str) -> str:
+    if name.startswith("#"):
+        return f"d.id = :id AND {SEEN}"
+    own = "(d.name = :name AND d.created_by = :viewer)"
+    return f"({own} OR d.slug = :name) AND {SEEN} ORDER BY {own} DESC LIMIT 1"
+
+
+def _wanted(actor: Actor, name: str) -> dict[str, object]:
+    digits = name[1:]
+    by_id = {"id": int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None}
+    return {**(by_id if name.startswith("#") else {"name": name}), **seen_by(actor)}
 
 
 def _summary(row: Row) -> DatasetSummary:

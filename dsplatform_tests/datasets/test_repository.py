@@ -1,7 +1,4 @@
-import pytest
-
 from dsplatform.bootstrap import Platform
-from dsplatform.core.types import DatasetId
 from dsplatform.datasets.repository import Datasets
 from dsplatform_tests import make
 
@@ -14,8 +11,3 @@ def test_the_first_free_slug_fills_a_gap(platform: Platform) -> None:
         assert Datasets(tx).free_slug("sale") == "sale"
         tx.execute("DELETE FROM datasets WHERE slug = 'sales~3'")
         assert Datasets(tx).free_slug("sales") == "sales~3"
-
-
-def test_a_summary_is_of_a_dataset_that_was_found(platform: Platform) -> None:
-    with platform.db.transaction() as tx, pytest.raises(AssertionError, match="found before"):
-        Datasets(tx).summary(DatasetId(99))
