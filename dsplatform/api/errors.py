@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, Unavailable
+from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, TooMany, Unavailable
 from dsplatform.permissions.model import Unauthenticated
 
 logger = logging.getLogger(__name__)
 
-STATUS = {Unauthenticated: 401, Gone: 410, NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, Unavailable: 503}
+STATUS = {Unauthenticated: 401, Gone: 410, NotFound: 404, Conflict: 409, Invalid: 422, Denied: 403, TooMany: 429, Unavailable: 503}
 
 
 class Problem(BaseModel):
@@ -45,6 +45,8 @@ def install(app: FastAPI) -> None:
         answer = problem(status, err.code, str(err))
         if status == http.HTTPStatus.UNAUTHORIZED:
             answer.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(err, TooMany):
+            answer.headers["Retry-After"] = str(err.retry_after)
         return answer
 
     @app.exception_handler(RequestValidationError)

@@ -4,6 +4,7 @@ Raise the kind itself, or a subclass that stands next to the rule that raises it
 what to do: lower case, no full stop, with the values.
 """
 
+import math
 from typing import Any, ClassVar
 
 
@@ -50,3 +51,14 @@ class Unavailable(DsplatformError):
     """A part that we stand on (database, storage, disk space) does not answer now; the same request may succeed later."""
 
     code = "unavailable"
+
+
+class TooMany(Unavailable):
+    """The caller asks for more than its share at once; the same request succeeds later."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, math.ceil(retry_after))
+        """Seconds until it is worth trying again."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +70,28 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _http_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("must be an address such as http://127.0.0.1:3000")
+    return raw.rstrip("/")
+
+
+def _origins(raw: str) -> str:
+    origins = [one.strip() for one in raw.split(",") if one.strip()]
+    for one in origins:
+        if one != _http_url(one) or urlsplit(one).path:
+            raise ValueError("must be origins such as https://app.example.org, each named: `*` would let every page in")
+    return ",".join(origins)
+
+
+def _addresses(raw: str) -> str:
+    addresses = [one.strip() for one in raw.split(",") if one.strip()]
+    for one in addresses:
+        ip_network(one)
+    return ",".join(addresses)
+
+
 def _setting(help_: str, default: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
     """A dataclass field with what is needed to read, check and document it. `default` is written as in the environment."""
     return field(metadata={"help": help_, "default": default, "parse": parse}, repr=not secret)
@@ -97,6 +120,22 @@ class Settings:
     workers: int = _setting("Threads that hash and copy", "2", _number(int, 1, 64))
     api_port: int = _setting("Port of the HTTP API; a free one if taken", "8000", _number(int, 1, 65_535))
     dagster_port: int = _setting("Port of the Dagster UI; a free one if taken", "3000", _number(int, 1, 65_535))
+    rate_limit: int = _setting(
+        "Requests a minute over HTTP of one credential, or of one address without; `0`: no limit", "18000", _number(int, 0, 10_000_000)
+    )
+    max_uploads: int = _setting("Uploads over HTTP at once; one credential may have half of them", "16", _number(int, 1, 1_000))
+    header_seconds: float = _setting(
+        "A client whose request's headers are not complete by then is cut off", "10", _number(float, 0.1, 3600)
+    )
+    body_seconds: float = _setting(
+        "A client that sends less than 1 KiB a second of a body over this long is cut off", "20", _number(float, 0.1, 3600)
+    )
+    answer_seconds: float = _setting("A client that takes nothing of an answer for this long is cut off", "60", _number(float, 0.1, 3600))
+    shutdown_seconds: float = _setting("How long requests under way may take when the API is stopped", "60", _number(float, 0, 3600))
+    cors_origins: str = _setting("Web origins whose pages may call the API, separated by commas", "", _origins)
+    trusted_proxies: str = _setting("Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas", "", _addresses)
+    metrics_public: str = _setting("`on`: `/metrics` needs no credential", "off", _one_of("on", "off"))
+    dagster_url: str = _setting("Dagster UI that the API asks about runs; empty: it tells what the database knows", "", _http_url)
     log_level: str = _setting("Least level that is logged", "info", _one_of("debug", "info", "warning", "error"))
 
     @classmethod
