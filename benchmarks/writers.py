@@ -90,7 +90,7 @@ def _commits(platform: Platform, actor: Any, dataset_number: int, writer: int, u
     return made
 
 
-def _move_blindly(pointers: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
+def _move_blindly(pointers: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
     pointers._tx.execute(
         "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name",
         dataset=dataset_id,

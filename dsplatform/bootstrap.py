@@ -42,6 +42,7 @@ from dsplatform.schemas.gate import Gate
 from dsplatform.schemas.service import SchemaService
 from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.deletion import DeletionService
+from dsplatform.versioning.protection import ProtectionService
 from dsplatform.versioning.service import VersionService
 
 
@@ -62,6 +63,7 @@ class Platform:
     versions: VersionService
     deletion: DeletionService
     branches: BranchService
+    protection: ProtectionService
     schemas: SchemaService
     contracts: ContractService
     ingestion: IngestionService
@@ -110,6 +112,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions, permissions)
         branches = BranchService(db, files, datasets, permissions, versions, schemas, gate)
+        protection = ProtectionService(db, datasets, permissions)
         contracts = ContractService(db, files, datasets, versions, permissions, branches)
         gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
@@ -141,6 +144,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             versions,
             deletion,
             branches,
+            protection,
             schemas,
             contracts,
             ingestion,

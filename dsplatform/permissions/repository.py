@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Table,
@@ -149,11 +150,19 @@ refresh_tokens = Table(
 branch_protections = Table(
     "branch_protections",
     metadata,
-    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("dataset_id", BigInteger, primary_key=True),
     Column("branch", Text, primary_key=True),
     Column("demands", Text, nullable=False),
     Column("set_by", ForeignKey("users.id"), nullable=False),
     Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The protection goes with its branch: under another name, and away.
+    ForeignKeyConstraint(
+        ["dataset_id", "branch"],
+        ["dataset_pointers.dataset_id", "dataset_pointers.pointer_name"],
+        name="fk_branch_protections_branch",
+        onupdate="CASCADE",
+        ondelete="CASCADE",
+    ),
     CheckConstraint("demands IN ('admin', 'merge')", name="demands"),
 )
 

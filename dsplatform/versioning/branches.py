@@ -16,7 +16,8 @@ from dsplatform.versioning.comparison import Kind, Side, VersionDiff
 from dsplatform.versioning.graph import Parents, Picture
 from dsplatform.versioning.history import History, Names
 from dsplatform.versioning.merging import Choice, Merged, MergeKind
-from dsplatform.versioning.model import Head, HeadMoved, MainStays, Pointer, PointerMissing, PointerTaken, TagsNeverMove, Version
+from dsplatform.versioning.model import Demand, Head, HeadMoved, MainStays, Pointer, PointerMissing, PointerTaken, TagsNeverMove, Version
+from dsplatform.versioning.protection_rows import Protections, permit
 from dsplatform.versioning.repository import Pointers, Versions
 
 MAX_ATTEMPTS = 20
@@ -71,9 +72,10 @@ class BranchService:
         with self._db.transaction() as tx:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, pointer_name(name))
+            demands = self._permit(tx, actor, dataset, branch.name, "branch.move")
             if self._gate.enforced(tx, dataset.id, branch.name):
                 self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
-            if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to)):
+            if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to), demands):
                 raise _moved(branch, dataset)
             return names.read(branch.name)
 
@@ -83,6 +85,7 @@ class BranchService:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, _not_main(pointer_name(name)))
             new = pointer_name(new_name)
+            self._permit(tx, actor, dataset, branch.name, "branch.rename")
             if not names.rename(branch.name, new):
                 raise _taken(new, dataset)
             self._gate.renamed(tx, dataset.id, branch.name, new)
@@ -94,6 +97,7 @@ class BranchService:
         with self._db.transaction() as tx:
             names = self._begin(tx, actor, dataset)
             branch = self._branch(names, dataset, _not_main(pointer_name(name)))
+            self._permit(tx, actor, dataset, branch.name, "branch.delete")
             if not names.remove(branch.name, branch.version_id if expected_head is None else expected_head):
                 raise _moved(branch, dataset)
             return branch
@@ -221,6 +225,7 @@ class BranchService:
                     with self._db.transaction() as tx:
                         self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
                         ours, their_id = self._sides(tx, dataset, branch, theirs)
+                        permit(tx, self._access, actor, dataset, branch, ours.demands, model.MERGE)
                         parents = History(tx).parents(dataset.id)
                         if graph.is_ancestor(parents, their_id, ours.version_id):
                             if accepting:
@@ -268,7 +273,7 @@ class BranchService:
             before = tuple(Versions(tx).components(ours.version_id))
             if refusal := inspection.judge(tx, Arrival(dataset, branch, ours.version_id, before, put, gone)):
                 raise model.refused(change, refusal)
-        if not Pointers(tx).move(dataset.id, branch, ours.version_id, to):
+        if not Pointers(tx).move(dataset.id, branch, ours.version_id, to, ours.demands):
             return None
         return Merged(MergeKind.FAST_FORWARDED, branch, to, Versions(tx).number(to))
 
@@ -320,6 +325,13 @@ class BranchService:
         self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
         self._datasets.lock(tx, dataset.id)
         return Names(tx, dataset.id)
+
+    def _permit(self, tx: Transaction, actor: Actor, dataset: DatasetRef, branch: PointerName, action: str) -> Demand | None:
+        """How the branch is protected. Raises `BranchProtected` for a change by hand that this keeps the actor from."""
+        found = Protections(tx, dataset.id).get(branch)
+        demands = None if found is None else found.demands
+        permit(tx, self._access, actor, dataset, branch, demands, action)
+        return demands
 
     def _target(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
         found = Versions(tx).named(dataset, ref)

@@ -4,11 +4,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 
-from dsplatform.core.domain import ValueObject
-from dsplatform.core.errors import Conflict, Invalid, NotFound
+from dsplatform.core.domain import Actor, AuditEntry, ValueObject
+from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound
 from dsplatform.core.types import ContentHash, DatasetId, FilePath, PointerName, VersionId
-from dsplatform.core.values import CommitMode, Component, Content, EnforcedRule, Refusal, VersionChange
+from dsplatform.core.values import CommitMode, Component, Content, DatasetRef, EnforcedRule, Refusal, VersionChange
 
 OVERLAY_FORMAT = "dsplatform.overlay/1"
 QUARANTINE = "quarantine/"
@@ -64,6 +65,45 @@ class MainStays(Invalid):
     code = "main_stays"
 
 
+class Demand(StrEnum):
+    """What a protected branch asks for."""
+
+    ADMIN = "admin"
+    """Whoever changes it, in whatever way, needs `admin` on the dataset."""
+    MERGE = "merge"
+    """It changes by merges and fast-forwards alone, for everybody. To move it by hand, rename or delete it takes `admin`."""
+
+
+class BranchProtected(Denied):
+    """The branch is protected from this way of changing it, or from this actor."""
+
+    code = "branch_protected"
+
+    def __init__(self, actor: Actor, dataset: DatasetRef, branch: PointerName, demand: Demand, action: str) -> None:
+        where = f"branch {branch!r} of dataset {dataset.slug!r} is protected"
+        if action == COMMIT and demand is Demand.MERGE:
+            super().__init__(f"{where}: commit to another branch, and merge that one into it")
+        else:
+            super().__init__(f"{where}, this takes the right 'admin': ask who administers the dataset, or use another branch")
+        self.refusal = AuditEntry(
+            action, "dataset", str(dataset.id), actor, after={"branch": branch, "demands": str(demand)}, result="refused"
+        )
+
+
+COMMIT, MERGE = "version.commit", "version.merge"
+"""Two ways of changing a branch, in the words of the audit log. The others are by hand."""
+
+
+@dataclass(frozen=True)
+class Protection(ValueObject):
+    """That a branch is protected."""
+
+    branch: PointerName
+    demands: Demand
+    set_by: str
+    set_at: datetime
+
+
 @dataclass(frozen=True)
 class Head(ValueObject):
     """Where a branch points, with what the next version needs to know of it."""
@@ -73,6 +113,8 @@ class Head(ValueObject):
     overlay_hash: ContentHash
     components: int
     total_bytes: int
+    demands: Demand | None = None
+    """How the branch is protected."""
 
 
 @dataclass(frozen=True)

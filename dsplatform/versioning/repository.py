@@ -26,7 +26,7 @@ from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.errors import Gone
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
 from dsplatform.core.values import Component, Content, DatasetRef
-from dsplatform.versioning.model import Draft, Head, Replaced, TagsNeverMove, Version, VersionMissing
+from dsplatform.versioning.model import Demand, Draft, Head, Replaced, TagsNeverMove, Version, VersionMissing
 
 dataset_versions = Table(
     "dataset_versions",
@@ -202,9 +202,8 @@ class Versions:
 
     def label(self, version_id: VersionId) -> tuple[str, int]:
         """(slug of the dataset, number) of a version that exists."""
-        row = self._tx.row(
-            "SELECT d.slug, v.version_number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.id = :id", id=version_id
-        )
+        sql = "SELECT d.slug, v.version_number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.id = :id"
+        row = self._tx.row(sql, id=version_id)
         if row is None:
             raise AssertionError("asked for the label of a version that does not exist")
         return row["slug"], row["version_number"]
@@ -323,8 +322,9 @@ class Pointers:
     def head(self, dataset_id: DatasetId, branch: PointerName) -> Head | None:
         """Where the branch points. Raises `TagsNeverMove` when a tag has that name."""
         row = self._tx.row(
-            "SELECT v.id, v.version_number, v.component_count, v.total_bytes, f.content_hash, p.is_tag FROM dataset_pointers p "
+            "SELECT v.id, v.version_number, v.component_count, v.total_bytes, f.content_hash, p.is_tag, b.demands FROM dataset_pointers p "
             "JOIN dataset_versions v ON v.id = p.version_id JOIN files f ON f.id = v.overlay_file_id "
+            "LEFT JOIN branch_protections b ON b.dataset_id = p.dataset_id AND b.branch = p.pointer_name "
             "WHERE p.dataset_id = :dataset AND p.pointer_name = :name",
             dataset=dataset_id,
             name=branch,
@@ -333,9 +333,8 @@ class Pointers:
             return None
         if row["is_tag"]:
             raise TagsNeverMove(f"{branch!r} is a tag, and tags never move: name a branch")
-        return Head(
-            VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]), row["component_count"], row["total_bytes"]
-        )
+        size, demands = (row["component_count"], row["total_bytes"]), row["demands"] and Demand(row["demands"])
+        return Head(VersionId(row["id"]), row["version_number"], ContentHash(row["content_hash"]), *size, demands)
 
     def below(self, dataset_id: DatasetId, start: str) -> Collection[str]:
         """The names of branches and tags that begin so."""
@@ -360,19 +359,19 @@ class Pointers:
             == 1
         )
 
-    def move(self, dataset_id: DatasetId, branch: PointerName, seen: VersionId, to: VersionId) -> bool:
-        """Compare-and-swap: False when the branch is not at `seen` any more."""
-        return (
-            self._tx.execute(
-                "UPDATE dataset_pointers SET version_id = :to, moved_at = now() "
-                "WHERE dataset_id = :dataset AND pointer_name = :name AND version_id = :seen AND NOT is_tag",
-                dataset=dataset_id,
-                name=branch,
-                seen=seen,
-                to=to,
-            )
-            == 1
+    def move(self, dataset_id: DatasetId, branch: PointerName, seen: VersionId, to: VersionId, demands: Demand | None = None) -> bool:
+        """Compare-and-swap: False when the branch is not at `seen` any more, or not protected so."""
+        moved = self._tx.execute(
+            "UPDATE dataset_pointers SET version_id = :to, moved_at = now() "
+            "WHERE dataset_id = :dataset AND pointer_name = :name AND version_id = :seen AND NOT is_tag AND CAST(:demands AS text) "
+            "IS NOT DISTINCT FROM (SELECT demands FROM branch_protections WHERE dataset_id = :dataset AND branch = :name)",
+            dataset=dataset_id,
+            name=branch,
+            seen=seen,
+            to=to,
+            demands=demands and str(demands),
         )
+        return moved == 1
 
 
 def main_if_missing(pointers: Pointers, draft: Draft, version_id: VersionId) -> None:

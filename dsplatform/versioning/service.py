@@ -30,6 +30,7 @@ from dsplatform.core.verification import Verification
 from dsplatform.versioning import model, verification
 from dsplatform.versioning.enforcement import Enforcement
 from dsplatform.versioning.model import Difference, Draft, Head, HeadMoved, Replaced, Version, parse_reference
+from dsplatform.versioning.protection_rows import permit_change
 from dsplatform.versioning.repository import Pointers, Versions, main_if_missing
 from dsplatform.versioning.turns import Turns
 
@@ -245,6 +246,7 @@ class VersionService:
         if change.idempotency_key and versions.by_key(change.dataset.id, change.idempotency_key):
             return Draft(change, seen, forks, Difference({}, {}, (), 0), b"", rule)  # committing it answers with the earlier version
         self._expect(change, seen)
+        permit_change(tx, self._access, change, None if forks else seen)
         if seen is None:
             differing: Mapping[FilePath, Replaced | None] = dict.fromkeys(change.put)
             parent: Mapping[FilePath, int] = {}
@@ -261,9 +263,7 @@ class VersionService:
     def _head(self, tx: Transaction, change: VersionChange) -> tuple[Head | None, bool]:
         pointers = Pointers(tx)
         head = pointers.head(change.dataset.id, change.branch)
-        if head is not None:
-            return head, False
-        return pointers.head(change.dataset.id, MAIN), True
+        return (pointers.head(change.dataset.id, MAIN), True) if head is None else (head, False)
 
     def _expect(self, change: VersionChange, seen: Head | None) -> None:
         if change.expected_head is not None and (seen is None or seen.version_id != change.expected_head):
@@ -338,6 +338,7 @@ class VersionService:
         """Commits a draft that was worked out without the dataset's lock. Raises `HeadMoved` when it is void by now."""
         change = draft.change
         self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
+        permit_change(tx, self._access, change, None if draft.forks else draft.seen)
         # The dataset's lock comes before the files' rows in every commit, so that two commits cannot deadlock over them; it also
         # makes numbers follow each other without gaps.
         self._datasets.lock(tx, change.dataset.id)
@@ -372,7 +373,7 @@ class VersionService:
         if seen is None or forks or draft.aside:
             moved = pointers.create(change.dataset.id, draft.branch, version_id, change.actor.user_id)
         else:
-            moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id)
+            moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id, seen.demands)
         if not moved:
             raise _moved(change)
         reach("version.moved")

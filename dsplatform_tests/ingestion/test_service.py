@@ -387,7 +387,7 @@ def test_without_compare_and_swap_an_overtaken_commit_loses_the_other(
         stale.append(found)
         return stale[0]
 
-    def moved(self: Pointers, dataset_id: int, branch: str, seen: int, to: int) -> bool:
+    def moved(self: Pointers, dataset_id: int, branch: str, seen: int, to: int, *_: object) -> bool:
         self._tx.execute(
             "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :d AND pointer_name = :n", to=to, d=dataset_id, n=branch
         )

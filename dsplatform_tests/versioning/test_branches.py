@@ -264,7 +264,7 @@ def test_without_the_lock_the_compare_and_swap_still_lets_one_win(
 def test_mutant_a_blind_update_fails_the_claim(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = threading.Barrier(6)
 
-    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
+    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
         compared.wait(make.PATIENCE)
         sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
         return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1

@@ -53,7 +53,7 @@ def write(task: Task) -> Done:
         done.collisions = next(collided)
         return rebase(self, *args)
 
-    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int) -> bool:
+    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
         sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
         return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
 

@@ -93,7 +93,8 @@ CREATE TABLE branch_protections (
     set_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT pk_branch_protections PRIMARY KEY (dataset_id, branch),
     CONSTRAINT ck_branch_protections_demands CHECK (demands IN ('admin', 'merge')),
-    CONSTRAINT fk_branch_protections_dataset_id FOREIGN KEY(dataset_id) REFERENCES datasets (id) ON DELETE CASCADE,
+    CONSTRAINT fk_branch_protections_branch FOREIGN KEY(dataset_id, branch)
+        REFERENCES dataset_pointers (dataset_id, pointer_name) ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT fk_branch_protections_set_by FOREIGN KEY(set_by) REFERENCES users (id)
 )
     """,
