@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from dsplatform.core.access import internal, requires_right
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
 from dsplatform.core.events import VersionCommitted
@@ -24,6 +25,7 @@ from dsplatform.core.interfaces import (
 from dsplatform.core.outbox import Outbox
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
+from dsplatform.core.types import PlatformRight
 from dsplatform.core.verification import Verification
 from dsplatform.datasets.service import DatasetService
 from dsplatform.files.gc import GarbageCollector
@@ -44,6 +46,9 @@ from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.deletion import DeletionService
 from dsplatform.versioning.protection import ProtectionService
 from dsplatform.versioning.service import VersionService
+
+SYSTEM = "system"
+"""The built-in user."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,27 @@ class Platform:
     contracts: ContractService
     ingestion: IngestionService
 
+    @property
+    def _db(self) -> Database:
+        return self.db
+
+    @property
+    def _access(self) -> AccessControl:
+        return self.permissions
+
     def actor(self) -> Actor:
         """The user as whom the command line acts."""
         with self.db.transaction() as tx:
             return self.permissions.actor(tx, self.settings.user)
 
-    def verify(self, *, contents: bool = False, minimum_age: timedelta | None = None) -> Verification:
+    @internal("the platform itself, and no person")
+    def system(self) -> Actor:
+        """The built-in user, as whom scheduled jobs act: its role is `admin`."""
+        with self.db.autocommit() as tx:
+            return self.permissions.actor(tx, SYSTEM)
+
+    @requires_right(PlatformRight.OPERATE)
+    def verify(self, _actor: Actor, *, contents: bool = False, minimum_age: timedelta | None = None) -> Verification:
         """Whether the invariants hold, without changing anything. Others may work meanwhile: what they do is no fault.
 
         Without `contents` the objects' presence and sizes count, and nothing is read; with it every byte is, and every overlay is
@@ -85,12 +105,14 @@ class Platform:
         self.versions.verify(found, contents=contents)
         return found
 
+    @internal("for the sensor that asks for captures")
     def captures_waiting(self) -> int:
         """How many versions wait for their schema, or for being announced to who captures it."""
         with self.db.transaction() as tx:
             undelivered = self.outbox.pending(tx)
         return undelivered + len(self.schemas.pending(1_000))
 
+    @internal("what is announced is delivered whoever asks for it")
     def deliver(self) -> int:
         """Delivers the events that are due; answers how many."""
         return self.outbox.deliver(self.db)
@@ -114,7 +136,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         branches = BranchService(db, files, datasets, permissions, versions, schemas, gate)
         protection = ProtectionService(db, datasets, permissions)
         contracts = ContractService(db, files, datasets, versions, permissions, branches)
-        gc = GarbageCollector(db, storage, schemas, grace=timedelta(days=settings.gc_grace_days))
+        gc = GarbageCollector(db, storage, schemas, permissions, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
         ingestion = IngestionService(
             db,
@@ -129,7 +151,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             batch_files=settings.batch_files,
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
-        scrub = Scrub(db, storage, versions)
+        scrub = Scrub(db, storage, versions, permissions)
         yield Platform(
             settings,
             db,

@@ -129,14 +129,14 @@ def retention(
     if (rule is not None) + off + apply > 1 or (apply and (dataset is not None or dry_run)):
         raise Invalid("these options exclude each other: see `dsplatform retention --help`")
     with opened() as session:
-        deletion = session.platform.deletion
+        deletion, actor = session.platform.deletion, session.platform.actor()
         if dataset is None:
-            report = deletion.apply_retention(dry_run=not apply)
-            reaped = deletion.reap() if apply else []
+            report = deletion.apply_retention(actor, dry_run=not apply)
+            reaped = deletion.reap(actor) if apply else []
         elif (rule or off) and not dry_run:
-            plan = deletion.set_retention(session.platform.actor(), dataset, rule)
+            plan = deletion.set_retention(actor, dataset, rule)
         else:
-            plan = deletion.retention(session.platform.actor(), dataset, rule)
+            plan = deletion.retention(actor, dataset, rule)
     if dataset is not None:
         _plan(plan, as_json=as_json)
     elif as_json:

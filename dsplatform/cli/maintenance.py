@@ -24,7 +24,7 @@ def verify(
     from dsplatform.cli.session import opened
 
     with opened() as session:
-        found = session.platform.verify(contents=contents)
+        found = session.platform.verify(session.platform.actor(), contents=contents)
     if as_json:
         emit(found.plain())
     else:
@@ -56,9 +56,11 @@ def scrub(
     from dsplatform.cli.session import opened
 
     with opened() as session:
-        scrubber = session.platform.scrub
-        presence = scrubber.presence(prefix)
-        contents = scrubber.contents(prefix, max_bytes=max_mib * MIB if max_mib else None, bytes_per_second=rate * MIB if rate else None)
+        scrubber, actor = session.platform.scrub, session.platform.actor()
+        presence = scrubber.presence(actor, prefix)
+        contents = scrubber.contents(
+            actor, prefix, max_bytes=max_mib * MIB if max_mib else None, bytes_per_second=rate * MIB if rate else None
+        )
     damages = {damage.file_id: damage for damage in (*presence.damages, *contents.damages)}.values()
     if as_json:
         emit({"presence": asdict(presence), "contents": asdict(contents)})

@@ -31,20 +31,20 @@ def gc(
     from dsplatform.cli.session import opened
 
     with opened() as session:
-        collector = session.platform.gc
+        collector, actor = session.platform.gc, session.platform.actor()
         if restored:
-            collector.restored()
+            collector.restored(actor)
             _say("nothing is deleted until `dsplatform gc --clear-restore-flag`", as_json)
             return
         if clear_restore_flag:
-            spared = collector.clear_restore_flag()
+            spared = collector.clear_restore_flag(actor)
             _say(f"deleting is allowed again; {spared} object(s) that were to go are named by files again and stay", as_json)
             return
         if not dry_run:
             if mark:
-                collector.mark()
+                collector.mark(actor)
             collector.fold()
-        garbage = collector.plan(sweep=sweep) if dry_run else collector.collect(sweep=sweep)
+        garbage = collector.plan(actor, sweep=sweep) if dry_run else collector.collect(actor, sweep=sweep)
     if as_json:
         emit(garbage)
     else:
@@ -77,7 +77,7 @@ def why(
     from dsplatform.cli.session import opened
 
     with opened() as session:
-        reasons = session.platform.inventory.why(file, limit=limit)
+        reasons = session.platform.inventory.why(session.platform.actor(), file, limit=limit)
     if as_json:
         emit(reasons)
     else:
@@ -119,13 +119,11 @@ def usage(
 
     with opened() as session:
         platform = session.platform
+        actor = platform.actor()
         if dataset is not None:
-            actor = platform.actor()
-            with platform.db.transaction() as tx:
-                ref = platform.datasets.find(tx, actor, dataset)
-            one = platform.inventory.usage_of(actor, ref)
+            one = platform.inventory.usage_of(actor, platform.datasets.open(actor, dataset))
         else:
-            whole = platform.inventory.usage()
+            whole = platform.inventory.usage(actor)
     if as_json:
         emit(one if dataset is not None else whole)
         return

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, For
 from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
 from dsplatform.core.domain import Actor
-from dsplatform.core.types import DatasetId
+from dsplatform.core.types import DatasetId, PermissionType
 from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import RESTORABLE_DAYS, Dataset, DatasetSummary, DeletedDataset, Filter
 
@@ -46,6 +46,8 @@ _DELETED = """
     FROM datasets d JOIN users u ON u.id = d.created_by
     WHERE d.deleted_at + make_interval(days => :days) > now()
 """
+
+_OWN = "(d.name = :name AND d.created_by = :viewer)"
 
 _LISTED = f"""
     d.deleted_at IS NULL AND {SEEN}
@@ -123,21 +125,23 @@ class Datasets(SqlRepository[Dataset]):
         row = self.tx.row(_DELETED + "AND d.id = :id", id=dataset_id, days=RESTORABLE_DAYS)
         return None if row is None else DeletedDataset(**row)
 
-    def restorable(self) -> Sequence[DeletedDataset]:
-        """Deleted datasets that can be restored, the last deleted first."""
-        rows = self.tx.rows(_DELETED + "ORDER BY d.deleted_at DESC, d.id", days=RESTORABLE_DAYS)
+    def restorable(self, actor: Actor) -> Sequence[DeletedDataset]:
+        """Deleted datasets that can be restored, and that the actor administers, the last deleted first."""
+        rows = self.tx.rows(
+            f"{_DELETED} AND {SEEN} ORDER BY d.deleted_at DESC, d.id", days=RESTORABLE_DAYS, **seen_by(actor, PermissionType.ADMIN)
+        )
         return [DeletedDataset(**row) for row in rows]
 
-    def find_deleted(self, user_id: int, name: str) -> DatasetRef | None:
-        """The deleted dataset that the name means to this user: an own one before another's, its slug before its name, the last
-        deleted before earlier ones."""
+    def find_deleted(self, actor: Actor, name: str) -> DatasetRef | None:
+        """The deleted dataset that the name means to this actor, among those that she may see: an own one before another's, its slug
+        before its name, the last deleted before earlier ones; and `#17` the one with that id."""
+        meant = "d.id = :id" if name.startswith("#") else f"({_OWN} OR d.slug = :name)"
+        order = "" if name.startswith("#") else "ORDER BY d.created_by = :viewer DESC, d.slug = :name DESC, d.deleted_at DESC LIMIT 1"
         row = self.tx.row(
-            "SELECT id, name, slug, created_by FROM datasets WHERE deleted_at + make_interval(days => :days) > now() "
-            "AND ((name = :name AND created_by = :user) OR slug = :name) "
-            "ORDER BY created_by = :user DESC, slug = :name DESC, deleted_at DESC LIMIT 1",
-            name=name,
-            user=user_id,
+            "SELECT d.id, d.name, d.slug, d.created_by FROM datasets d "  # noqa: S608 - constants
+            f"WHERE d.deleted_at + make_interval(days => :days) > now() AND {meant} AND {SEEN} {order}",
             days=RESTORABLE_DAYS,
+            **_wanted(actor, name),
         )
         return None if row is None else _ref(row)
 
@@ -206,8 +210,7 @@ def _listed(actor: Actor, wanted: Filter) -> dict[str, object]:
 def _meant(name: str) -> str:
     if name.startswith("#"):
         return f"d.id = :id AND {SEEN}"
-    own = "(d.name = :name AND d.created_by = :viewer)"
-    return f"({own} OR d.slug = :name) AND {SEEN} ORDER BY {own} DESC LIMIT 1"
+    return f"({_OWN} OR d.slug = :name) AND {SEEN} ORDER BY {_OWN} DESC LIMIT 1"
 
 
 def _wanted(actor: Actor, name: str) -> dict[str, object]:

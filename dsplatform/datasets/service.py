@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from unicodedata import normalize
 
-from dsplatform.core.access import checks_permission, internal, open_to_all, requires_permission, requires_right
+from dsplatform.core.access import checks_permission, internal, open_to_all, requires_right
 from dsplatform.core.database import ConstraintViolated, Database, Transaction
 from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import NotFound
@@ -44,44 +44,43 @@ class DatasetService:
         with self._db.transaction() as tx:
             return self._create(tx, actor, name, description, tags)
 
-    @requires_permission(PermissionType.ADMIN)
+    @checks_permission(PermissionType.ADMIN)
     def update_dataset(
         self,
-        tx: Transaction,
         actor: Actor,
-        dataset: DatasetRef,
+        name: str,
         *,
         new_name: str | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
     ) -> DatasetRef:
-        """Changes what is given and leaves the rest. Raises `Invalid` for a name or label against the rule, `DatasetNameTaken`."""
-        self.lock(tx, dataset.id)
-        found = Datasets(tx).get(dataset.id)
-        before = _told(found)
+        """Changes what is given and leaves the rest; needs `admin` on the dataset."""
         try:
-            with tx.savepoint():
+            with self._db.transaction() as tx:
+                found = self._administered(tx, actor, name)
+                self.lock(tx, found.id)
+                dataset = Datasets(tx).get(found.id)
+                before = _told(dataset)
                 if new_name is not None:
-                    found.rename(dataset_name(new_name))
+                    dataset.rename(dataset_name(new_name))
                 if description is not None:
-                    found.description = description
+                    dataset.description = description
                 if tags is not None:
-                    found.relabel(tags)
+                    dataset.relabel(tags)
+                after = {what: value for what, value in _told(dataset).items() if value != before[what]}
+                if after:
+                    tx.note(_entry("update", actor, found.id, {what: before[what] for what in after}, after))
+                return replace(found, name=dataset.name)
         except ConstraintViolated as err:
-            raise _taken(err, new_name or dataset.name) from err
-        after = {name: value for name, value in _told(found).items() if value != before[name]}
-        if after:
-            tx.note(_entry("update", actor, dataset.id, {name: before[name] for name in after}, after))
-        return replace(dataset, name=found.name)
+            raise _taken(err, new_name or name) from err
 
     @open_to_all("it finds what the caller may read")
-    def get(self, actor: Actor, key: str | int) -> DatasetSummary:
-        """What lists show of the dataset of that id, or of that name or slug. Raises `DatasetMissing`, also for what the actor may not
-        read."""
+    def get(self, actor: Actor, name: str) -> DatasetSummary:
+        """The dataset of that name, slug or id, as lists show it; one statement. Raises as `open` does."""
         with self._db.autocommit() as tx:
-            found = Datasets(tx).summary(actor, normalize("NFC", key) if isinstance(key, str) else key)
+            found = Datasets(tx).seen(actor, normalize("NFC", name))
             if found is None:
-                raise _missing(actor, str(key))
+                raise _missing(actor, name)
             return found
 
     @open_to_all("it lists what the caller may read")
@@ -123,19 +122,20 @@ class DatasetService:
 
     # --- deletion --------------------------------------------------------------------------------------------------------------
 
-    @requires_permission(PermissionType.ADMIN)
-    def delete_dataset(self, tx: Transaction, actor: Actor, dataset: DatasetRef) -> DeletedDataset:
-        """Hides the dataset at once, after the commits that are under way.
+    @checks_permission(PermissionType.ADMIN)
+    def delete_dataset(self, actor: Actor, name: str) -> DeletedDataset:
+        """Hides the dataset at once, after the commits that are under way; needs `admin` on it.
 
         Its name is free for a new dataset, its slug stays taken. It can be restored for 30 days, then it is reaped with all it holds.
-        Raises `DatasetMissing` when somebody else was quicker.
         """
-        deleted = Datasets(tx).delete(dataset.id)
-        if deleted is None:
-            raise DatasetMissing(f"dataset {dataset.slug!r} was deleted by somebody else just now: `dsplatform restore` lists it")
-        until = {"restorable_until": deleted.restorable_until.isoformat()}
-        tx.note(_entry("delete", actor, dataset.id, {"name": deleted.name, "slug": deleted.slug}, until))
-        return deleted
+        with self._db.transaction() as tx:
+            found = self._administered(tx, actor, name)
+            deleted = Datasets(tx).delete(found.id)
+            if deleted is None:
+                raise DatasetMissing(f"dataset {name!r} was deleted by somebody else just now: `dsplatform restore` lists it")
+            until = {"restorable_until": deleted.restorable_until.isoformat()}
+            tx.note(_entry("delete", actor, found.id, {"name": deleted.name, "slug": deleted.slug}, until))
+            return deleted
 
     @open_to_all("it lists what the caller may restore")
     def restorable(self, actor: Actor) -> Sequence[DeletedDataset]:
@@ -144,21 +144,22 @@ class DatasetService:
             return Datasets(tx).restorable(actor)
 
     @checks_permission(PermissionType.ADMIN)
-    def restore_dataset(self, actor: Actor, key: str | int, *, new_name: str | None = None) -> DatasetRef:
+    def restore_dataset(self, actor: Actor, name: str, *, new_name: str | None = None) -> DatasetRef:
         """Brings a deleted dataset back as it was; needs `admin` on it.
 
-        `key`: its id, its slug, or the name of an own one; where several had the name, the last deleted. Raises `NothingToRestore`, also
-        for what the actor may not read, and `DatasetNameTaken` when its owner has another dataset of the name by now.
+        `name`: its slug, its id (`#17`), or the name of an own one; where several had the name, the last deleted. Raises
+        `NothingToRestore`, also for what the actor may not read, and `DatasetNameTaken` when its owner has another dataset of the name by
+        now.
         """
         with self._db.transaction() as tx:
-            found = Datasets(tx).find_deleted(actor, normalize("NFC", key) if isinstance(key, str) else key)
+            found = Datasets(tx).find_deleted(actor, normalize("NFC", name))
             if found is None:
                 raise _unseen(
                     NothingToRestore(
-                        f"there is no deleted dataset {key!r}: `dsplatform restore` lists those of the last {RESTORABLE_DAYS} days"
+                        f"there is no deleted dataset {name!r}: `dsplatform restore` lists those of the last {RESTORABLE_DAYS} days"
                     ),
                     actor,
-                    str(key),
+                    name,
                 )
             self._access.require(tx, actor, PermissionType.ADMIN, found.id)
             back = replace(found, name=found.name if new_name is None else dataset_name(new_name))
@@ -182,6 +183,11 @@ class DatasetService:
         """Those of the slugs that no dataset has any more, a restorable one included: for whoever keeps something by slug."""
         with self._db.transaction() as tx:
             return Datasets(tx).unknown(slugs)
+
+    def _administered(self, tx: Transaction, actor: Actor, name: str) -> DatasetRef:
+        found = self.find(tx, actor, name)
+        self._access.require(tx, actor, PermissionType.ADMIN, found.id)
+        return found
 
     # --- asked by other modules ------------------------------------------------------------------------------------------------
 

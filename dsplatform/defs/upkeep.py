@@ -45,17 +45,18 @@ def gc_report(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # Dagster compares the annotation with the bare class
     """Plans or does one collection."""
     with platform.in_run() as opened:
+        system = opened.system()
         if config.dry_run:
-            plan = opened.gc.plan(sweep=config.sweep)
+            plan = opened.gc.plan(system, sweep=config.sweep)
             context.log_event(dg.AssetObservation("gc_report", description="what a real run would do", metadata=_garbage(plan)))
             return
-        reaped = opened.deletion.reap()
+        reaped = opened.deletion.reap(system)
         _drop_partitions(context.instance, opened)
         opened.deletion.resume()
         if config.mark:
-            opened.gc.mark()
+            opened.gc.mark(system)
         opened.gc.fold()
-        done = opened.gc.collect(sweep=config.sweep)
+        done = opened.gc.collect(system, sweep=config.sweep)
         yield dg.MaterializeResult(metadata={**_garbage(done), "datasets_gone": len(reaped)})
 
 
@@ -105,7 +106,7 @@ def retention_report(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # Dagster compares the annotation with the bare class
     """Plans or applies the rules of all datasets."""
     with platform.in_run() as opened:
-        report = opened.deletion.apply_retention(dry_run=config.dry_run)
+        report = opened.deletion.apply_retention(opened.system(), dry_run=config.dry_run)
         if config.dry_run:
             context.log_event(
                 dg.AssetObservation("retention_report", description="what a real run would delete", metadata=_retention(report, "plan"))
@@ -149,7 +150,7 @@ def _numbers(versions: Sequence[int]) -> str:
 def storage_usage(platform: dg.ResourceParam[PlatformSource]) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Figures of the whole store."""
     with platform.in_run() as opened:
-        usage = opened.inventory.usage()
+        usage = opened.inventory.usage(opened.system())
     largest = sorted(usage.datasets, key=lambda one: one.live + one.historical, reverse=True)[:SHOWN]
     return dg.MaterializeResult(
         metadata={
@@ -197,10 +198,12 @@ def file_integrity(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares the annotation with the bare class
     """Scans one shard: presence first, then contents."""
     with platform.in_run() as opened:
-        scans = [opened.scrub.presence(context.partition_key)]
+        system = opened.system()
+        scans = [opened.scrub.presence(system, context.partition_key)]
         if config.contents:
             scans.append(
                 opened.scrub.contents(
+                    system,
                     context.partition_key,
                     max_bytes=config.megabytes * 1_000_000,
                     bytes_per_second=config.megabytes_per_second * 1_000_000,
@@ -249,7 +252,7 @@ def _check_name(invariant: str) -> str:
 def store_invariants(platform: dg.ResourceParam[PlatformSource]) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """One verification, one check per invariant. Reads no contents and changes nothing."""
     with platform.in_run() as opened:
-        found = opened.verify()
+        found = opened.verify(opened.system())
     return dg.MaterializeResult(metadata=dict(found.checked), check_results=[_evaluation(found, invariant) for invariant in INVARIANTS])
 
 

@@ -79,15 +79,13 @@ class Binding:
             )
         return theirs
 
-    def set_restored(self) -> None:
+    def set_restored(self, tx: Transaction, identity: str) -> None:
         """Notes that the database was restored: nothing is deleted until `clear_restored`."""
-        identity = self._storage.store_id()
-        with self._db.transaction() as tx:
-            tx.execute(
-                "INSERT INTO store_binding (store_id, restored_at) VALUES (:id, now()) "
-                "ON CONFLICT (singleton) DO UPDATE SET restored_at = excluded.restored_at",
-                id=identity,
-            )
+        tx.execute(
+            "INSERT INTO store_binding (store_id, restored_at) VALUES (:id, now()) "
+            "ON CONFLICT (singleton) DO UPDATE SET restored_at = excluded.restored_at",
+            id=identity,
+        )
 
     def clear_restored(self, tx: Transaction) -> bool:
         """Allows deleting again; False when it was allowed."""

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from dsplatform.core.access import internal, requires_right
 from dsplatform.core.database import Database, Transaction
-from dsplatform.core.domain import ValueObject
+from dsplatform.core.domain import Actor, AuditEntry, ValueObject
 from dsplatform.core.errors import Conflict, DsplatformError
 from dsplatform.core.failpoints import reach
-from dsplatform.core.interfaces import CaptureKeeper
-from dsplatform.core.types import FileId
+from dsplatform.core.interfaces import AccessControl, CaptureKeeper
+from dsplatform.core.types import FileId, PlatformRight
 from dsplatform.files.binding import Binding
 from dsplatform.files.ledger import FOLD, Ledger
 from dsplatform.files.refuse import Expired, Queue, Strays, Tombstones
@@ -86,10 +87,13 @@ class Audit(ValueObject):
 
 
 class GarbageCollector:
-    """Collects, folds and audits. For operators and schedules: no permission is asked."""
+    """Collects, folds and audits. For who operates the platform, and for schedules."""
 
-    def __init__(self, db: Database, storage: StorageBackend, captures: CaptureKeeper, *, grace: timedelta = GRACE) -> None:
+    def __init__(
+        self, db: Database, storage: StorageBackend, captures: CaptureKeeper, access: AccessControl, *, grace: timedelta = GRACE
+    ) -> None:
         self._db = db
+        self._access = access
         self._storage = storage
         self._captures = captures
         self._grace = grace
@@ -98,7 +102,8 @@ class GarbageCollector:
 
     # --- collection --------------------------------------------------------------------------------------------------------------
 
-    def plan(self, *, sweep: bool = False) -> Garbage:
+    @requires_right(PlatformRight.OPERATE)
+    def plan(self, _actor: Actor, *, sweep: bool = False) -> Garbage:
         """What `collect` would do now. Changes nothing, whatever it finds; with `sweep` it lists the whole store."""
         refusal = strays = None
         try:
@@ -113,7 +118,8 @@ class GarbageCollector:
             uploads = Expired(tx).uploads()
         return Garbage(True, Amount(*sessions), Amount(uploads), Amount(*unreferenced), Amount(*purged), strays, refusal=refusal)
 
-    def collect(self, *, sweep: bool = False) -> Garbage:
+    @requires_right(PlatformRight.OPERATE)
+    def collect(self, actor: Actor, *, sweep: bool = False) -> Garbage:
         """Ends what has expired, buries what nothing names, deletes what was buried long enough; with `sweep` looks for strays first.
 
         Raises `CollectionRunning`, and `CollectionRefused` when it cannot be told what may be deleted: then nothing has been.
@@ -127,6 +133,8 @@ class GarbageCollector:
             unreferenced = sum(self._until_none(self._review), Amount())
             purged, failed = self._purge()
         done = Garbage(False, sessions, uploads, unreferenced, purged, strays, failed)
+        figures = {name: value for name, value in done.plain().items() if name not in {"dry_run", "refusal"}}
+        self._note(AuditEntry("gc.collect", "store", "", actor, after=figures))
         logger.info("collected %s", done)
         return done
 
@@ -203,7 +211,8 @@ class GarbageCollector:
                 logger.warning("object %s could not be deleted: %s", key, reason)
             purged, failed = purged + Amount(len(gone), sum(gone.values())), failed + len(left)
 
-    def mark(self) -> int:
+    @requires_right(PlatformRight.OPERATE)
+    def mark(self, actor: Actor) -> int:
         """Queues every file that nothing names and that is not queued: what a disabled trigger forgot. Looks at all files, monthly;
         answers how many were new to the queue."""
         with self._alone():
@@ -211,27 +220,40 @@ class GarbageCollector:
             while True:
                 with self._db.transaction() as tx:
                     last, found = Queue(tx).mark(last, PAGE)
-                count += found
-                if not last:
-                    return count
+                    count += found
+                    if not last:
+                        tx.note(AuditEntry("gc.mark", "store", "", actor, after={"queued": count}))
+                        return count
+
+    def _note(self, entry: AuditEntry) -> None:
+        """Of work in many transactions: once it is done."""
+        with self._db.autocommit() as tx:
+            tx.note(entry)
 
     # --- after a restore ---------------------------------------------------------------------------------------------------------
 
-    def restored(self) -> None:
+    @requires_right(PlatformRight.OPERATE)
+    def restored(self, actor: Actor) -> None:
         """Says that the database was restored from a backup: nothing is deleted until `clear_restore_flag`."""
-        self._binding.set_restored()
+        identity = self._storage.store_id()
+        with self._db.transaction() as tx:
+            self._binding.set_restored(tx, identity)
+            tx.note(AuditEntry("gc.stop", "store", "", actor))
 
-    def clear_restore_flag(self) -> int:
+    @requires_right(PlatformRight.OPERATE)
+    def clear_restore_flag(self, actor: Actor) -> int:
         """Allows deleting again. What was to be deleted and is named by a file again is spared; answers how many those are. What sweeps
         found before the restore counts no longer."""
         with self._db.transaction() as tx:
             spared = Tombstones(tx).spare_every_living()
             Strays(tx).forget_others(None)
             self._binding.clear_restored(tx)
+            tx.note(AuditEntry("gc.allow", "store", "", actor, after={"spared": spared}))
         return spared
 
     # --- reference counts --------------------------------------------------------------------------------------------------------
 
+    @internal("what is shown is the same before and after")
     def fold(self) -> int:
         """Brings `files.reference_count` up to date; answers how many deltas were folded. One process folds at a time: beside another
         one it does nothing. What is shown is exact before and after."""
@@ -246,6 +268,7 @@ class GarbageCollector:
             if folded < FOLD:
                 return total
 
+    @internal("it compares figures, and tells of no dataset")
     def audit(self) -> Audit:
         """Compares every file's count with the rows that name it. A difference is an alarm, and changes nothing."""
         wrong: list[Miscount] = []

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from dsplatform.core.access import requires_permission, requires_right
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor, ValueObject
 from dsplatform.core.errors import Conflict, Invalid
 from dsplatform.core.interfaces import AccessControl
-from dsplatform.core.types import ContentHash, FileId, PermissionType
+from dsplatform.core.types import ContentHash, FileId, PermissionType, PlatformRight
 from dsplatform.core.values import DatasetRef
 from dsplatform.files.model import FileMissing
 from dsplatform.files.tracing import Traces
@@ -119,7 +120,8 @@ class Inventory:
         self._db = db
         self._access = access
 
-    def why(self, subject: str, *, limit: int = 100) -> Reasons:
+    @requires_right(PlatformRight.OPERATE)
+    def why(self, _actor: Actor, subject: str, *, limit: int = 100) -> Reasons:
         """Why a content is here, named by its hash, by at least eight of its first digits, or by a file's id. For operators: it tells
         of every dataset. Raises `FileMissing` when nothing is known of it, `Conflict` when several contents begin like that."""
         with self._db.transaction() as tx:
@@ -155,14 +157,14 @@ class Inventory:
             raise FileMissing(f"{subject} is not stored, and nothing is left of it")
         return found[0]
 
-    def usage_of(self, actor: Actor, dataset: DatasetRef) -> DatasetUsage:
-        """What a dataset takes; needs `read`."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            (row,) = Traces(tx, 1).usage_of(dataset.id) or [{"dataset": dataset.slug, **dict.fromkeys(_FIGURES, 0)}]
+    @requires_permission(PermissionType.READ)
+    def usage_of(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> DatasetUsage:
+        """What a dataset takes."""
+        (row,) = Traces(tx, 1).usage_of(dataset.id) or [{"dataset": dataset.slug, **dict.fromkeys(_FIGURES, 0)}]
         return DatasetUsage(**row)
 
-    def usage(self) -> Usage:
+    @requires_right(PlatformRight.OPERATE)
+    def usage(self, _actor: Actor) -> Usage:
         """What the whole store takes, and each dataset of it. For operators; looks at every version's list of files."""
         with self._db.transaction() as tx:
             traces = Traces(tx, 1)

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dsplatform.core.access import internal, requires_right
 from dsplatform.core.database import Database
-from dsplatform.core.domain import ValueObject
+from dsplatform.core.domain import Actor, AuditEntry, ValueObject
 from dsplatform.core.errors import DsplatformError, Invalid, Unavailable
 from dsplatform.core.failpoints import reach
-from dsplatform.core.interfaces import VersionReader
-from dsplatform.core.types import ContentHash, FileId
+from dsplatform.core.interfaces import AccessControl, VersionReader
+from dsplatform.core.types import ContentHash, FileId, PlatformRight
 from dsplatform.core.values import FileUse
 from dsplatform.files.condition import Condition, Placed, every_placed
 from dsplatform.files.stores import StorageBackend
@@ -72,6 +73,7 @@ class Scrub:
         db: Database,
         storage: StorageBackend,
         versions: VersionReader,
+        access: AccessControl,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -79,10 +81,12 @@ class Scrub:
         self._db = db
         self._storage = storage
         self._versions = versions
+        self._access = access
         self._clock = clock
         self._sleep = sleep
 
-    def presence(self, prefix: str = "") -> Scrubbed:
+    @requires_right(PlatformRight.OPERATE)
+    def presence(self, actor: Actor, prefix: str = "") -> Scrubbed:
         """Compares the store's listing with the files whose hash begins with `prefix`, and marks those whose object is missing or has
         another size. Reads no contents. Raises `WrongStore`, and `Unavailable` when the store cannot be listed in full."""
         _must_be_digits(prefix)
@@ -91,14 +95,15 @@ class Scrub:
         differing = differences(self._placed(prefix, outcome), listed_objects(self._storage, prefix))
         for batch in batches(item for item in differing if isinstance(item, Placed)):
             self._record([], absences(self._db, self._storage, batch), outcome)
-        return outcome
+        return self._noted(actor, "scrub.presence", prefix, outcome)
 
     def _placed(self, prefix: str, outcome: Scrubbed) -> Iterator[Placed]:
         for file in every_placed(self._db, prefix):
             outcome.files += 1
             yield file
 
-    def contents(self, prefix: str = "", *, max_bytes: int | None = None, bytes_per_second: int | None = None) -> Scrubbed:
+    @requires_right(PlatformRight.OPERATE)
+    def contents(self, actor: Actor, prefix: str = "", *, max_bytes: int | None = None, bytes_per_second: int | None = None) -> Scrubbed:
         """Reads the files whose hash begins with `prefix`, and that are there now: first those that were never read back, then the
         longest unread.
 
@@ -107,8 +112,21 @@ class Scrub:
         """
         _must_be_digits(prefix)
         must_be_ours(self._db, self._storage)
-        return self._read(self._due(prefix), max_bytes, bytes_per_second)
+        return self._noted(actor, "scrub.contents", prefix, self._read(self._due(prefix), max_bytes, bytes_per_second))
 
+    def _noted(self, actor: Actor, action: str, prefix: str, outcome: Scrubbed) -> Scrubbed:
+        figures = {
+            "files": outcome.files,
+            "bytes_read": outcome.bytes_read,
+            "damaged": outcome.damaged_files,
+            "cleared": len(outcome.cleared),
+            "unreadable": len(outcome.unreadable),
+        }
+        with self._db.autocommit() as tx:
+            tx.note(AuditEntry(action, "store", prefix, actor, after=figures))
+        return outcome
+
+    @internal("each batch of arrivals is sampled, whoever sent it")
     def sample(self, hashes: Sequence[ContentHash], *, max_files: int, max_bytes: int) -> Scrubbed:
         """Reads some files with these contents, at random and within the bounds; marks and clears as `contents` does."""
         chosen = random.sample(hashes, min(max_files, len(hashes)))

@@ -7,13 +7,15 @@ components go in batches, each committed. A crash in between leaves a marked ver
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
+from dsplatform.core.access import checks_permission, internal, requires_right
 from dsplatform.core.database import Database, Transaction
-from dsplatform.core.domain import Actor
+from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory
-from dsplatform.core.types import DatasetId, PermissionType, VersionId
+from dsplatform.core.types import DatasetId, PermissionType, PlatformRight, VersionId
 from dsplatform.core.values import DatasetRef
 from dsplatform.versioning.model import parse_reference
 from dsplatform.versioning.removals import Removals, RetentionRules
@@ -26,6 +28,9 @@ BATCH = 5_000
 VERSIONS_AT_ONCE = 100
 """Marked versions whose components are taken together."""
 
+TOLD = 100
+"""Numbers of versions that one entry of the audit log holds."""
+
 
 class VersionNamed(Conflict):
     """A branch or a tag points at the version."""
@@ -34,7 +39,7 @@ class VersionNamed(Conflict):
 
 
 class DeletionService:
-    """Deletes what nobody names, and says beforehand what that would take. Everything here needs `admin` on the dataset."""
+    """Deletes what nobody names, and says beforehand what that would take. What concerns one dataset needs `admin` on it."""
 
     def __init__(self, db: Database, datasets: DatasetDirectory, access: AccessControl) -> None:
         self._db = db
@@ -43,10 +48,12 @@ class DeletionService:
 
     # --- versions --------------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.ADMIN)
     def preview_version(self, actor: Actor, reference: str) -> Removal:
         """What `delete_version` would take. Raises what it would raise."""
         return self._preview(actor, reference)[2]
 
+    @checks_permission(PermissionType.ADMIN)
     def delete_version(self, actor: Actor, reference: str) -> Removal:
         """Deletes the files of the version that `DATASET@REF` names; what nothing else names goes with the next collection.
 
@@ -58,6 +65,7 @@ class DeletionService:
             # Looked at again: until now a branch or tag could begin to point here.
             self._deletable(tx, actor, dataset, version_id)
             Removals(tx).mark([version_id])
+            tx.note(_entry("version.delete", dataset, actor, _told(removal.versions, removal.components)))
         self._empty([version_id])
         return removal
 
@@ -90,8 +98,9 @@ class DeletionService:
             while self._db.retrying(_emptying(version_ids[start : start + VERSIONS_AT_ONCE])):
                 reach("version.emptying")
 
+    @internal("it ends what somebody was allowed to begin")
     def resume(self) -> int:
-        """Takes what interrupted deletions left; answers how many versions had something left. Needs no right: it was granted then."""
+        """Takes what interrupted deletions left; answers how many versions had something left."""
         with self._db.transaction() as tx:
             left = Removals(tx).unfinished()
         self._empty(left)
@@ -99,23 +108,28 @@ class DeletionService:
 
     # --- retention -------------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.ADMIN)
     def retention(self, actor: Actor, name: str, rule: Rule | None = None) -> RetentionPlan:
         """The dataset's rule, or `rule` where it is given, and what it would let go now. Changes nothing."""
         with self._db.transaction() as tx:
             dataset = self._administered(tx, actor, name)
             return self._plan(tx, dataset, rule or RetentionRules(tx).get(dataset.id))
 
+    @checks_permission(PermissionType.ADMIN)
     def set_retention(self, actor: Actor, name: str, rule: Rule | None) -> RetentionPlan:
         """Gives the dataset a rule in place of an earlier one, or none. It is applied with the next `apply_retention`."""
         with self._db.transaction() as tx:
             dataset = self._administered(tx, actor, name)
+            before = RetentionRules(tx).get(dataset.id)
             if rule is None:
                 RetentionRules(tx).drop(dataset.id)
             else:
                 RetentionRules(tx).put(dataset.id, rule, actor.user_id)
+            tx.note(_entry("retention.set", dataset, actor, before and before.plain(), rule and rule.plain()))
             return self._plan(tx, dataset, rule)
 
-    def apply_retention(self, *, dry_run: bool) -> RetentionReport:
+    @requires_right(PlatformRight.OPERATE)
+    def apply_retention(self, actor: Actor, *, dry_run: bool) -> RetentionReport:
         """Deletes what the rules of all datasets let go; with `dry_run`, only says what that is. The rules were set by who may delete.
 
         What a dry run shows and what goes afterwards can differ: each dataset is looked at again under its lock. First it finishes what
@@ -127,7 +141,7 @@ class DeletionService:
             rules = RetentionRules(tx).all()
             doomed = {dataset_id: self._doomed(tx, dataset_id, rule) for dataset_id, (_, rule) in rules.items()}
         if not dry_run:
-            doomed = {dataset_id: self._mark(dataset_id, versions) for dataset_id, versions in doomed.items() if versions}
+            doomed = {dataset_id: self._mark(actor, dataset_id, versions) for dataset_id, versions in doomed.items() if versions}
         with self._db.transaction() as tx:
             # Asked after marking and before emptying: the components are still there to be counted.
             removals = tuple(self._removal(tx, rules[dataset_id][0], versions) for dataset_id, versions in doomed.items() if versions)
@@ -149,7 +163,7 @@ class DeletionService:
     def _doomed(self, tx: Transaction, dataset_id: DatasetId, rule: Rule) -> dict[VersionId, int]:
         return {candidate.id: candidate.number for candidate in let_go(rule, Removals(tx).candidates(dataset_id))}
 
-    def _mark(self, dataset_id: DatasetId, seen: Mapping[VersionId, int]) -> dict[VersionId, int]:
+    def _mark(self, actor: Actor, dataset_id: DatasetId, seen: Mapping[VersionId, int]) -> dict[VersionId, int]:
         """Marks those of `seen` that the rule still lets go, now that nobody can begin to name them."""
         with suppress(NotFound), self._db.transaction() as tx:
             self._datasets.lock(tx, dataset_id)
@@ -157,11 +171,15 @@ class DeletionService:
             still = {} if rule is None else self._doomed(tx, dataset_id, rule)
             going = {version_id: number for version_id, number in still.items() if version_id in seen}
             Removals(tx).mark(list(going))
+            if going:
+                told = _told(sorted(going.values()), Removals(tx).components(list(going)))
+                tx.note(AuditEntry("retention.apply", "dataset", str(dataset_id), actor, told))
             return going
         return {}
 
     # --- datasets --------------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.ADMIN)
     def preview_dataset(self, actor: Actor, name: str) -> Removal:
         """What the reaper will take, 30 days after the dataset was deleted."""
         with self._db.transaction() as tx:
@@ -171,16 +189,17 @@ class DeletionService:
             removals = Removals(tx)
             return Removal(dataset.slug, living, removals.components(versions), removals.freed(versions, dataset.id))
 
-    def reap(self) -> Sequence[DatasetRef]:
+    @requires_right(PlatformRight.OPERATE)
+    def reap(self, actor: Actor) -> Sequence[DatasetRef]:
         """Takes the datasets whose time is over, with all they hold; answers which are gone.
 
         In batches, each committed: after a crash the dataset is still there, hidden and past restoring, and the next run goes on.
         """
         with self._db.transaction() as tx:
             expired = self._datasets.expired(tx)
-        return [dataset for dataset in expired if self._reap(dataset.id)]
+        return [dataset for dataset in expired if self._reap(actor, dataset)]
 
-    def _reap(self, dataset_id: DatasetId) -> bool:
+    def _reap(self, actor: Actor, dataset: DatasetRef) -> bool:
         # What refers goes before what is referred to.
         for take in (
             Removals.take_staged,
@@ -189,14 +208,15 @@ class DeletionService:
             Removals.take_components,
             Removals.take_versions,
         ):
-            while self._db.retrying(self._batch(dataset_id, take)):
+            while self._db.retrying(self._batch(dataset.id, take)):
                 reach("dataset.reaping")
 
         def end(tx: Transaction) -> bool:
-            if not self._datasets.lock_expired(tx, dataset_id):
+            if not self._datasets.lock_expired(tx, dataset.id):
                 return False
-            self._access.disown(tx, dataset_id)
-            self._datasets.forget(tx, dataset_id)
+            self._access.disown(tx, dataset.id)
+            self._datasets.forget(tx, dataset.id)
+            tx.note(_entry("dataset.reap", dataset, actor, {"name": dataset.name, "slug": dataset.slug}))
             return True
 
         return self._db.retrying(end)
@@ -207,3 +227,14 @@ class DeletionService:
 
 def _emptying(version_ids: Sequence[VersionId]) -> Callable[[Transaction], int]:
     return lambda tx: Removals(tx).empty(version_ids, BATCH)
+
+
+def _entry(
+    action: str, dataset: DatasetRef, actor: Actor, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None = None
+) -> AuditEntry:
+    return AuditEntry(action, "dataset", str(dataset.id), actor, before, after)
+
+
+def _told(versions: Sequence[int], components: int) -> dict[str, Any]:
+    """What goes, for the audit log: the first of the numbers, and how much it is in all."""
+    return {"versions": list(versions[:TOLD]), "count": len(versions), "components": components}
