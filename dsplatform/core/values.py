@@ -50,6 +50,11 @@ class DatasetRef(ValueObject):
     """Unique among all datasets and never changed: what URLs and Dagster partitions use."""
     created_by: int
 
+    @property
+    def key(self) -> str:
+        """What names it by its id, wherever a dataset is named: `#17`."""
+        return f"#{self.id}"
+
 
 class CommitMode(StrEnum):
     """What becomes of the components that a commit does not name."""

@@ -73,6 +73,11 @@ class Dataset(AggregateRoot):
         """Replaces the labels."""
         self.labels = labels(values)
 
+    def change_labels(self, add: Iterable[str], remove: Iterable[str]) -> None:
+        """Takes some away, in any case of letters, then adds others at the end."""
+        gone = {label.casefold() for label in labels(remove)}
+        self.labels = labels([*(label for label in self.labels if label.casefold() not in gone), *add])
+
 
 @dataclass(frozen=True)
 class DatasetSummary(ValueObject):

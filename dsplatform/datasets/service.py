@@ -53,8 +53,10 @@ class DatasetService:
         new_name: str | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
+        add_tags: Iterable[str] = (),
+        remove_tags: Iterable[str] = (),
     ) -> DatasetRef:
-        """Changes what is given and leaves the rest; needs `admin` on the dataset."""
+        """Changes what is given and leaves the rest; needs `admin` on the dataset. `tags` takes the place of all labels."""
         try:
             with self._db.transaction() as tx:
                 found = self._administered(tx, actor, name)
@@ -67,6 +69,7 @@ class DatasetService:
                     dataset.description = description
                 if tags is not None:
                     dataset.relabel(tags)
+                dataset.change_labels(add_tags, remove_tags)
                 after = {what: value for what, value in _told(dataset).items() if value != before[what]}
                 if after:
                     tx.note(_entry("update", actor, found.id, {what: before[what] for what in after}, after))
