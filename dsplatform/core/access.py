@@ -115,6 +115,11 @@ def seen_by(actor: Actor, right: PermissionType = PermissionType.READ) -> dict[s
     return {
         "sees_all": actor.holds_everywhere(right),
         "viewer": actor.user_id,
-        "sufficient": [str(held) for held in PermissionType if held.includes(right)],
+        "sufficient": sufficient(right),
         "only": None if only is None else list(only),
     }
+
+
+def sufficient(right: PermissionType) -> list[str]:
+    """The granted rights that include this one, as rows have them."""
+    return [str(held) for held in PermissionType if held.includes(right)]

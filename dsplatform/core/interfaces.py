@@ -72,8 +72,9 @@ class Upload(Protocol):
 class FileKeeper(Protocol):
     """The content-addressed store."""
 
-    def upload(self) -> AbstractContextManager[Upload]:
-        """Begins an upload."""
+    def upload(self, on_behalf_of: Actor | None = None) -> AbstractContextManager[Upload]:
+        """Begins an upload. On behalf of somebody, what she may not read is as new to her: in the answers, and in the work that is done
+        (None: of the platform itself, which knows everything)."""
         ...
 
     def local_paths(self, file_ids: Sequence[FileId]) -> AbstractContextManager[Sequence[Path]]:
@@ -140,7 +141,12 @@ class AccessControl(Protocol):
         ...
 
     def require_file(self, tx: Transaction, actor: Actor, permission: PermissionType, file_id: FileId) -> None:
-        """Raises `Denied` unless the actor holds the right on the file, or, for `read`, on a dataset of which a version names it."""
+        """Raises `Denied` unless the actor holds the right on the file by itself, or on a dataset of which a living version names it, and
+        `NotFound` where she may not even read it."""
+        ...
+
+    def files_seen(self, tx: Transaction, actor: Actor, file_ids: Collection[FileId]) -> Collection[FileId]:
+        """Those of the files that the actor may read because a version names them."""
         ...
 
     def own(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> None:
@@ -183,6 +189,10 @@ class VersionReader(Protocol):
         """The version that `ref` (a number, `latest`, a branch or a tag; None: the head of `main`) names. Raises `NotFound`."""
         ...
 
+    def belongs(self, tx: Transaction, dataset: DatasetRef, version_id: VersionId) -> None:
+        """Raises `NotFound` unless the version is one of the dataset, or was."""
+        ...
+
     def living(self, tx: Transaction, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted."""
         ...
@@ -204,10 +214,11 @@ class Merger(Protocol):
         *,
         strategy: str | None,
         message: str,
-        within: Callable[[Transaction], None],
+        within: Callable[[Transaction, int], None],
     ) -> int:
         """Merges the version into the branch, which is made where it is missing; answers with the number of the version that the branch
-        is at. `within` runs in the transaction that moves the branch. Raises what a merge raises."""
+        is at. `within(tx, number)` runs in the transaction that moves the branch, and writes down what was decided. Raises what a merge
+        raises."""
         ...
 
 

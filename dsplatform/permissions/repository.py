@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import (
     ARRAY,
@@ -23,11 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Row, Transaction, metadata
 from dsplatform.core.domain import Actor, AuditEntry, Origin, Scope
-from dsplatform.core.types import PermissionType, PlatformRight
-from dsplatform.permissions.model import Grantee
+from dsplatform.core.types import PlatformRight
 
 FULL, UNKNOWN = Scope(), Origin()
 
@@ -228,63 +225,6 @@ class Users:
             )
             == 1
         )
-
-
-class Grants:
-    """Rights on datasets and files."""
-
-    def __init__(self, tx: Transaction) -> None:
-        self._tx = tx
-
-    def held(self, user_id: int, resource_type: str, resource_id: int) -> frozenset[PermissionType]:
-        """The rights that the user holds on the object now: by herself, by her groups, as everyone."""
-        rows = self._tx.rows(
-            "SELECT DISTINCT permission_type FROM rights_held WHERE user_id = :user AND resource_type = :type AND resource_id = :id",
-            type=resource_type,
-            id=resource_id,
-            user=user_id,
-        )
-        return frozenset(PermissionType(row["permission_type"]) for row in rows)
-
-    def sees_file(self, actor: Actor, file_id: int) -> bool:
-        """Whether a version that was not deleted, of a living dataset that the actor may read, names the file."""
-        row = self._tx.row(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM dataset_version_files f "  # noqa: S608 - SEEN is a constant
-            "JOIN dataset_versions v ON v.id = f.version_id JOIN datasets d ON d.id = v.dataset_id "
-            f"WHERE f.file_id = :file AND v.purged_at IS NULL AND d.deleted_at IS NULL AND {SEEN})",
-            file=file_id,
-            **seen_by(actor),
-        )
-        return row is not None
-
-    def add(
-        self, grantee: Grantee, resource_type: str, resource_id: int, right: PermissionType, granted_by: int, until: datetime | None = None
-    ) -> None:
-        """Grants a right, until then or for good; of two grants of the same right the later one counts, unless it would end earlier."""
-        self._tx.execute(
-            "INSERT INTO permissions (resource_type, resource_id, user_id, group_id, permission_type, granted_by, expires_at) "  # noqa: S608 - a constant
-            f"VALUES (:type, :id, :user, :grp, :right, :by, :until) ON CONFLICT {_CONFLICT[grantee.kind]} "
-            "DO UPDATE SET expires_at = excluded.expires_at, granted_by = excluded.granted_by, granted_at = excluded.granted_at "
-            "WHERE coalesce(permissions.expires_at, 'infinity') < coalesce(excluded.expires_at, 'infinity')",
-            type=resource_type,
-            id=resource_id,
-            user=grantee.id if grantee.kind == "user" else None,
-            grp=grantee.id if grantee.kind == "group" else None,
-            right=str(right),
-            by=granted_by,
-            until=until,
-        )
-
-    def remove(self, resource_type: str, resource_id: int) -> None:
-        """Takes back every right on the object."""
-        self._tx.execute("DELETE FROM permissions WHERE resource_type = :type AND resource_id = :id", type=resource_type, id=resource_id)
-
-
-_CONFLICT = {
-    "user": "(resource_type, resource_id, user_id, permission_type) WHERE user_id IS NOT NULL",
-    "group": "(resource_type, resource_id, group_id, permission_type) WHERE group_id IS NOT NULL",
-    "everyone": "(resource_type, resource_id, permission_type) WHERE user_id IS NULL AND group_id IS NULL",
-}
 
 
 class AuditLog:
