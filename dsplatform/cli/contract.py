@@ -66,9 +66,7 @@ def _dataset(name: str) -> "Iterator[tuple[Platform, Actor, DatasetRef]]":
     with opened() as session:
         platform = session.platform
         actor = platform.actor()
-        with platform.db.transaction() as tx:
-            dataset = platform.datasets.find(tx, actor, name)
-        yield platform, actor, dataset
+        yield platform, actor, platform.datasets.open(actor, name)
 
 
 @contextmanager

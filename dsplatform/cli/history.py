@@ -45,9 +45,7 @@ def _opened(dataset: str) -> "Iterator[tuple[BranchService, Actor, DatasetRef]]"
     with opened() as session:
         platform = session.platform
         actor = platform.actor()
-        with platform.db.transaction() as tx:
-            ref = platform.datasets.find(tx, actor, dataset)
-        yield platform.branches, actor, ref
+        yield platform.branches, actor, platform.datasets.open(actor, dataset)
 
 
 def log(
@@ -75,8 +73,7 @@ def log(
     with opened() as session:
         platform = session.platform
         actor = platform.actor()
-        with platform.db.transaction() as tx:
-            of = platform.datasets.find(tx, actor, name)
+        of = platform.datasets.open(actor, name)
         if graph:
             picture = platform.branches.picture(actor, of, ref, limit=limit)
             emit(picture) if as_json else _draw(picture.nodes)
@@ -285,9 +282,8 @@ def move_branch(
     with opened() as session:
         platform = session.platform
         actor = platform.actor()
-        with platform.db.transaction() as tx:
-            ref = platform.datasets.find(tx, actor, dataset)
-            expected = platform.versions.resolve(tx, ref, str(seen))
+        ref = platform.datasets.open(actor, dataset)
+        expected = platform.versions.id_of(actor, ref, str(seen))
         moved = platform.branches.update_branch(actor, ref, name, to, expected_head=expected)
     _pointer("is at", moved, as_json=as_json)
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,9 +49,7 @@ def _without_dagster(
     session: "Session", paths: list[Path], dataset: str, branch: str, message: str, *, replace: bool, capture: bool
 ) -> "IngestReport":
     platform = session.platform
-    report = platform.ingestion.ingest_paths(
-        paths, dataset, username=platform.settings.user, branch=branch, message=message, replace_all=replace
-    )
+    report = platform.ingestion.ingest_paths(platform.actor(), paths, dataset, branch=branch, message=message, replace_all=replace)
     platform.deliver()
     if capture:
         for version in report.versions:
@@ -78,11 +76,14 @@ def _with_dagster(
 
 
 def _figures(session: "Session", report: "IngestReport") -> dict[tuple[int | None, str], tuple[int | None, int]]:
+    from dsplatform.core.errors import Gone, Unavailable
+
     found: dict[tuple[int | None, str], tuple[int | None, int]] = {}
-    with session.platform.db.transaction() as tx:
-        for version in report.versions:
-            for name, figures in (session.platform.schemas.figures(tx, version.version_id) or {}).items():
-                found[version.version_id, str(name)] = figures
+    actor = session.platform.actor()
+    for version in report.versions:
+        with suppress(Unavailable, Gone):  # not captured yet, or deleted since
+            schema = session.platform.schemas.schema_of(actor, version.dataset, version.version_id)
+            found |= {(version.version_id, name): figures for name, figures in schema.figures().items()}
     return found
 
 
@@ -148,7 +149,7 @@ def inbox(
     from dsplatform.ingestion.model import InboxState
 
     with opened() as session:
-        entries = session.platform.ingestion.outcomes(limit=limit, only=InboxState.REJECTED if failed else None)
+        entries = session.platform.ingestion.outcomes(session.platform.actor(), limit=limit, only=InboxState.REJECTED if failed else None)
     if as_json:
         emit(list(entries))
         return

@@ -63,10 +63,10 @@ def schema(
             return
         ref, version, _ = platform.versions.find(actor, dataset)
         if compare is not None:
-            _, earlier, _ = platform.versions.find(actor, compare if "@" in compare else f"{ref.slug}@{compare}")
-            _show_changes(platform.schemas.compare(earlier.id, version.id), as_json=as_json)
+            of, earlier, _ = platform.versions.find(actor, compare if "@" in compare else f"#{ref.id}@{compare}")
+            _show_changes(platform.schemas.compare(actor, ref, earlier.id, version.id, before_in=of), as_json=as_json)
             return
-        captured = platform.schemas.schema_of(version.id)
+        captured = platform.schemas.schema_of(actor, ref, version.id)
         if form is not None:
             _show_export(captured, form, ref.slug, component, sheet, as_json=as_json)
         elif stats:
@@ -79,7 +79,7 @@ def schema(
             _show_stats(found, more=0 if component else read - len(chosen), as_json=as_json)
         else:
             if not as_json:
-                step = platform.schemas.semver(version.id)
+                step = platform.schemas.semver(actor, ref, version.id)
                 typer.echo(f"{ref.slug}@{version.number}, data version {_number(step)}")
             _show_schema(captured, as_json=as_json)
 
@@ -189,9 +189,7 @@ def _show_history(session: "Session", dataset: str, *, as_json: bool) -> None:
     platform = session.platform
     actor = platform.actor()
     name, ref = parse_reference(dataset)
-    with platform.db.transaction() as tx:
-        of = platform.datasets.find(tx, actor, name)
-    steps = platform.schemas.history(actor, of, ref)
+    steps = platform.schemas.history(actor, platform.datasets.open(actor, name), ref)
     if as_json:
         emit(list(steps))
         return

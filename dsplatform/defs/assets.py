@@ -11,9 +11,10 @@ import dagster as dg
 from pydantic import Field
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Gone, Unavailable
 from dsplatform.core.types import VersionId
-from dsplatform.core.values import Committed, SchemaSummary
+from dsplatform.core.values import Committed, DatasetRef, SchemaSummary
 from dsplatform.defs.checks import batch_checks, contract_evaluation, drift_evaluation
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
@@ -103,9 +104,9 @@ def _ingest(platform: Platform, config: IngestConfig, run_id: str) -> IngestRepo
     if not config.paths:
         return platform.ingestion.ingest_ready(run_id=run_id)
     return platform.ingestion.ingest_paths(
+        platform.actor(),
         [Path(path) for path in config.paths],
         config.dataset,
-        username=platform.settings.user,
         branch=config.branch,
         message=config.message,
         replace_all=config.replace,
@@ -145,7 +146,7 @@ def capture(
     context: dg.OpExecutionContext | dg.AssetExecutionContext, platform: Platform, versions: Sequence[VersionId]
 ) -> Sequence[SchemaSummary]:
     """Captures the schemas of these versions, and reports those that changed. What cannot be read now stays pending."""
-    captured = []
+    captured, system = [], platform.system()
     for version_id in versions:
         try:
             summary = platform.schemas.capture_version_schema(version_id)
@@ -161,32 +162,32 @@ def capture(
             context.log_event(
                 dg.AssetMaterialization(
                     "schema_snapshots",
-                    partition=dataset,
+                    partition=dataset.slug,
                     description=f"schema of version {number}",
                     tags={"dagster/data_version": str(number)},
                     metadata={
                         "dagster/column_schema": dg.TableSchema(
                             columns=[
                                 dg.TableColumn(name, type_, constraints=dg.TableColumnConstraints(nullable=nullable))
-                                for name, type_, nullable in platform.schemas.columns(version_id)
+                                for name, type_, nullable in platform.schemas.columns(system, dataset, version_id)
                             ]
                         ),
                         "dagster/partition_row_count": summary.rows or 0,
                         "version": number,
-                        "data_version": platform.schemas.semver(version_id).semver,
+                        "data_version": platform.schemas.semver(system, dataset, version_id).semver,
                         "columns": summary.columns,
                         "unreadable_files": summary.unreadable,
-                        **_profile(platform, version_id),
+                        **_profile(platform, system, dataset, version_id),
                     },
                 )
             )
-        context.log_event(drift_evaluation(platform, version_id, dataset))  # type: ignore[arg-type]  # documented, missing in its type
-        if judged := contract_evaluation(platform, version_id, dataset):
+        context.log_event(drift_evaluation(platform, system, dataset, version_id))  # type: ignore[arg-type]  # documented, missing in its type
+        if judged := contract_evaluation(platform, version_id, dataset.slug):
             context.log_event(judged)  # type: ignore[arg-type]
     return captured
 
 
-def _profile(platform: Platform, version_id: VersionId) -> dict[str, dg.MetadataValue]:
+def _profile(platform: Platform, system: Actor, dataset: DatasetRef, version_id: VersionId) -> dict[str, dg.MetadataValue]:
     records = [
         dg.TableRecord(
             {
@@ -200,7 +201,7 @@ def _profile(platform: Platform, version_id: VersionId) -> dict[str, dg.Metadata
                 "examples": ", ".join(profile.examples),
             }
         )
-        for (component, table), column, profile in platform.schemas.profile_of_each_layout(version_id, SHOWN_COLUMNS)
+        for (component, table), column, profile in platform.schemas.profile_of_each_layout(system, dataset, version_id, SHOWN_COLUMNS)
     ]
     if not records:
         return {}

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.domain import Actor
 from dsplatform.core.types import VersionId
+from dsplatform.core.values import DatasetRef
 from dsplatform.defs.resources import PlatformSource
 from dsplatform.ingestion.model import IngestReport
 from dsplatform.schemas.comparing.comparison import Verdict
@@ -59,9 +61,9 @@ class BatchChecks:
 batch_checks = BatchChecks()
 
 
-def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) -> dg.AssetCheckEvaluation:
+def drift_evaluation(platform: Platform, system: Actor, dataset: DatasetRef, version_id: VersionId) -> dg.AssetCheckEvaluation:
     """Whether the schema of a version differs from its parent's, for the dataset's partition. An error where readers break."""
-    change = platform.schemas.change(version_id)
+    change = platform.schemas.change(system, dataset, version_id)
     told = [] if change is None else change.sentences()
     breaking = change is not None and change.verdict is Verdict.BREAKING
     return dg.AssetCheckEvaluation(
@@ -69,7 +71,7 @@ def drift_evaluation(platform: Platform, version_id: VersionId, dataset: str) ->
         check_name="schema_drift",
         passed=not told,
         severity=dg.AssetCheckSeverity.ERROR if breaking else dg.AssetCheckSeverity.WARN,
-        partition=dataset,
+        partition=dataset.slug,
         description="; ".join(told[:10]) or "no column changed",
         metadata={
             "changes": len(told),
@@ -99,7 +101,12 @@ def _columns(*names: str) -> dg.TableSchema:
 def schema_drift(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
     """Every dataset at once, for who presses the button."""
     with platform.in_run() as opened:
-        changes = {slug: change for slug, version_id in opened.versions.newest_of_all() if (change := opened.schemas.change(version_id))}
+        system = opened.system()
+        changes = {
+            dataset.slug: change
+            for dataset, version_id in opened.versions.newest_of_all()
+            if (change := opened.schemas.change(system, dataset, version_id))
+        }
     drifted = {slug: change for slug, change in changes.items() if change.sentences()}
     breaking = any(change.verdict is Verdict.BREAKING for change in drifted.values())
     return dg.AssetCheckResult(
@@ -164,7 +171,9 @@ def _breaches(found: Sequence[tuple[str, Breach]]) -> dg.TableMetadataValue:
 def contract(platform: dg.ResourceParam[PlatformSource]) -> dg.AssetCheckResult:
     """Every dataset that has a contract at once, for who presses the button."""
     with platform.in_run() as opened:
-        judged = {slug: found for slug, version_id in opened.versions.newest_of_all() if (found := opened.contracts.judge(version_id))}
+        judged = {
+            dataset.slug: found for dataset, version_id in opened.versions.newest_of_all() if (found := opened.contracts.judge(version_id))
+        }
     breaches = [(slug, breach) for slug, found in judged.items() for breach in found.breaches]
     return dg.AssetCheckResult(
         passed=not breaches,

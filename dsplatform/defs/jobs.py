@@ -33,10 +33,12 @@ def capture_pending(context: dg.OpExecutionContext, config: CaptureConfig, platf
         versions = opened.schemas.pending(config.versions)
         captured = capture(context, opened, versions)
         for summary in captured:
-            slug, number = opened.versions.label(summary.version_id)
+            dataset, number = opened.versions.label(summary.version_id)
             context.log_event(
                 dg.AssetObservation(
-                    "dataset_versions", partition=slug, metadata={"version": number, "dagster/partition_row_count": summary.rows or 0}
+                    "dataset_versions",
+                    partition=dataset.slug,
+                    metadata={"version": number, "dagster/partition_row_count": summary.rows or 0},
                 )
             )
         context.add_output_metadata({"versions": len(captured), "unreadable_files": sum(summary.unreadable for summary in captured)})
@@ -64,11 +66,12 @@ def recapture_outdated(context: dg.OpExecutionContext, config: RecaptureConfig, 
     with platform.in_run() as opened:
         versions = opened.schemas.outdated(config.dataset or None, config.versions)
         captured = capture(context, opened, versions)
+        system = opened.system()
+        labels = {summary.version_id: opened.versions.label(summary.version_id) for summary in captured if summary.unreadable}
         failures = [
-            dg.TableRecord({"version": "{}@{}".format(*opened.versions.label(summary.version_id)), "file": name, "reason": reason})
-            for summary in captured
-            if summary.unreadable
-            for name, reason in opened.schemas.unreadable(summary.version_id)
+            dg.TableRecord({"version": f"{dataset.slug}@{number}", "file": name, "reason": reason})
+            for version_id, (dataset, number) in labels.items()
+            for name, reason in opened.schemas.unreadable(system, dataset, version_id)
         ]
         context.add_output_metadata(
             {

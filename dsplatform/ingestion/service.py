@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from dsplatform.core.access import checks_permission, internal, requires_right
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, Upload, VersionWriter
-from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, dataset_name, file_path, pointer_name
+from dsplatform.core.types import (
+    MAIN,
+    FilePath,
+    PermissionType,
+    PlatformRight,
+    PointerName,
+    VersionId,
+    dataset_name,
+    file_path,
+    pointer_name,
+)
 from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, Source, VersionChange
 from dsplatform.ingestion.model import Claimed, Discovery, InboxEntry, InboxState, IngestReport, Outcome, Place, Sighting, place_of
 from dsplatform.ingestion.repository import Inbox
@@ -100,6 +111,7 @@ class IngestionService:
 
     # --- the drop folder -------------------------------------------------------------------------------------------------------
 
+    @internal("what is dropped is taken on behalf of the user that the settings name")
     def discover(self) -> Discovery:
         """Lists the drop folder and writes down what is there. Moves and takes nothing; may be repeated at will."""
         look = self._folder.look()
@@ -109,6 +121,7 @@ class IngestionService:
             inbox.sight(look.sightings, self._settle_seconds, complete=look.complete)
             return inbox.standing(complete=look.complete)
 
+    @internal("what is dropped is taken on behalf of the user that the settings name")
     def ingest_ready(self, *, run_id: str | None = None) -> IngestReport:
         """Takes every complete arrival, batch after batch, until none is left. Any number of processes may do this at once.
 
@@ -188,23 +201,22 @@ class IngestionService:
 
     # --- named files -----------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.WRITE)
     def ingest_paths(
         self,
+        actor: Actor,
         paths: Sequence[Path],
         dataset: str,
         *,
-        username: str,
         branch: str = MAIN,
         message: str = "",
         replace_all: bool = False,
     ) -> IngestReport:
-        """Takes files, and whole folders with their relative paths as names, into one version of a dataset.
+        """Takes files of this machine, and whole folders with their relative paths as names, into one version of a dataset.
 
         What cannot be taken is refused with its reason, and the rest goes in; with `replace_all` a refusal stops the whole, so that
         nothing is left out by accident. The files stay where they are.
         """
-        with self._db.transaction() as tx:
-            actor = self._access.actor(tx, username)
         name, pointer = dataset_name_or_slug(dataset), pointer_name(branch)
         report = IngestReport()
         items: list[_Item] = []
@@ -315,7 +327,8 @@ class IngestionService:
 
     # --- questions -------------------------------------------------------------------------------------------------------------
 
-    def outcomes(self, *, limit: int = 200, only: InboxState | None = None) -> Sequence[InboxEntry]:
+    @requires_right(PlatformRight.OPERATE)
+    def outcomes(self, _actor: Actor, *, limit: int = 200, only: InboxState | None = None) -> Sequence[InboxEntry]:
         """Arrivals of the drop folder: those without an outcome first, then the latest outcomes."""
         with self._db.transaction() as tx:
             rows = Inbox(tx, self._folder.name).entries(limit=limit, only=only)

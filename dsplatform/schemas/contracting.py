@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, Transaction
-from dsplatform.core.domain import Actor, ValueObject
+from dsplatform.core.domain import Actor, AuditEntry, ValueObject
 from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, Merger, VersionReader
 from dsplatform.core.types import PermissionType, PointerName, VersionId, pointer_name
@@ -70,14 +71,15 @@ class ContractService:
 
     # --- terms -----------------------------------------------------------------------------------------------------------------
 
-    def terms(self, actor: Actor, dataset: DatasetRef) -> Sequence[Terms]:
+    @requires_permission(PermissionType.READ)
+    def terms(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[Terms]:
         """What is set for the dataset: for every branch (the empty name) and for some."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return Contracts(tx, dataset.id).all()
+        return Contracts(tx, dataset.id).all()
 
+    @requires_permission(PermissionType.ADMIN)
     def set_terms(
         self,
+        tx: Transaction,
         actor: Actor,
         dataset: DatasetRef,
         branch: str = "",
@@ -89,61 +91,67 @@ class ContractService:
         """Sets them for a branch, or (empty) for every branch without terms of its own. What is None stays as it is, at first `warn`,
         `quarantine` and a contract without rules. No commit is between two minds: it counts what is set when the branch moves."""
         name = pointer_name(branch) if branch else ""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
-            self._datasets.lock(tx, dataset.id)
-            contracts = Contracts(tx, dataset.id)
-            old = contracts.get(name)
-            contracts.put(
-                name,
-                policy or (old.policy if old else Policy.WARN),
-                on_breach or (old.on_breach if old else OnBreach.QUARANTINE),
-                contract if contract is not None else (old.contract if old else Contract()),
-                actor.user_id,
-            )
-            made = contracts.get(name)
+        self._datasets.lock(tx, dataset.id)
+        contracts = Contracts(tx, dataset.id)
+        old = contracts.get(name)
+        contracts.put(
+            name,
+            policy or (old.policy if old else Policy.WARN),
+            on_breach or (old.on_breach if old else OnBreach.QUARANTINE),
+            contract if contract is not None else (old.contract if old else Contract()),
+            actor.user_id,
+        )
+        made = contracts.get(name)
         if made is None:
             raise AssertionError("what this transaction wrote cannot be missing in it")
+        tx.note(_entry("contract.set", actor, dataset, None if old is None else _told(old), _told(made)))
         return made
 
-    def hints(self, actor: Actor, dataset: DatasetRef) -> Hints:
+    @requires_permission(PermissionType.READ)
+    def hints(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Hints:
         """How the dataset's files are to be read."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return ReadingHints(tx).get(dataset.id)
+        return ReadingHints(tx).get(dataset.id)
 
-    def set_hints(self, actor: Actor, dataset: DatasetRef, given: Mapping[str, str | None]) -> Hints:
+    @requires_permission(PermissionType.ADMIN)
+    def set_hints(self, tx: Transaction, actor: Actor, dataset: DatasetRef, given: Mapping[str, str | None]) -> Hints:
         """Sets those that are given (None takes one away) and keeps the others. They count for files that are read from now on.
 
         Raises `Invalid` for what is no date order, encoding or delimiter."""
         for name, value in given.items():
             if value is not None:
                 _RULES[name](value)
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
-            self._datasets.lock(tx, dataset.id)
-            hints = replace(ReadingHints(tx).get(dataset.id), **given)
-            ReadingHints(tx).put(dataset.id, hints)
-            return hints
+        self._datasets.lock(tx, dataset.id)
+        old = ReadingHints(tx).get(dataset.id)
+        hints = replace(old, **given)
+        ReadingHints(tx).put(dataset.id, hints)
+        tx.note(_entry("hints.set", actor, dataset, old.plain(), hints.plain()))
+        return hints
 
     # --- versions --------------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.READ)
     def learn(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, *, ranges: bool = False) -> Contract:
-        """A contract that the version keeps. What was not read yet is read."""
-        with self._db.transaction() as tx:
+        """A contract that the version keeps. What was not read yet is read. Raises `NotFound` for a version that is none of the dataset's,
+        `Gone` for one that was deleted."""
+        with self._db.autocommit() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            self._versions.belongs(tx, dataset, version_id)
         return learn(self._captured(version_id)[1], ranges=ranges)
 
+    @checks_permission(PermissionType.READ)
     def check(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, contract: Contract | None = None) -> Judged:
-        """How the whole version stands to the contract of its branch, or to the one that is given; changes nothing."""
+        """How the whole version stands to the contract of its branch, or to the one that is given; changes nothing. Raises as `learn`
+        does."""
         with self._db.transaction() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            self._versions.belongs(tx, dataset, version_id)
             branch = standing_of(tx, version_id)[1]
             terms = Contracts(tx, dataset.id).effective(branch)
         policy = terms.policy if terms else Policy.OFF
         wanted = contract if contract is not None else terms.contract if terms else Contract()
         return Judged(branch, policy, tuple(self._breaches(wanted, version_id)))
 
+    @internal("for checks of what was captured")
     def judge(self, version_id: VersionId) -> Judged | None:
         """The same for a captured version, on nobody's behalf; None where no contract is asked for, or the version is gone."""
         with self._db.transaction() as tx:
@@ -160,12 +168,12 @@ class ContractService:
 
     # --- quarantine ------------------------------------------------------------------------------------------------------------
 
-    def quarantined(self, actor: Actor, dataset: DatasetRef, *, decided: bool = False) -> Sequence[Quarantined]:
+    @requires_permission(PermissionType.READ)
+    def quarantined(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, *, decided: bool = False) -> Sequence[Quarantined]:
         """Versions that wait for a decision, with `decided` all that ever were in quarantine; the latest first."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return Quarantine(tx).all(dataset.id, decided=decided)
+        return Quarantine(tx).all(dataset.id, decided=decided)
 
+    @checks_permission(PermissionType.WRITE)
     def accept(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, reason: str, *, strategy: str | None = None) -> Decided:
         """Brings a version from quarantine onto the branch that it was meant for, past the contract; who, when and why is written down
         in the same transaction. `strategy` (`ours`, `theirs`) decides what both sides changed; without it that is a conflict."""
@@ -179,17 +187,18 @@ class ContractService:
             kept.target_branch,
             strategy=strategy,
             message=message,
-            within=lambda tx: _decide(tx, kept, "accepted", actor, why),
+            within=lambda tx, number: _decide(tx, dataset, kept, "accept", actor, why, number),
         )
         return Decided(self._kept(version_id), number)
 
+    @checks_permission(PermissionType.WRITE)
     def dismiss(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, reason: str) -> Decided:
         """Says that the version will not be taken. It stays on its quarantine branch until that is deleted."""
         why = _reason(reason)
         kept = self._open(actor, dataset, version_id)
         with self._db.transaction() as tx:
             self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
-            _decide(tx, kept, "dismissed", actor, why)
+            _decide(tx, dataset, kept, "dismiss", actor, why)
         return Decided(self._kept(version_id), None)
 
     def _open(self, actor: Actor, dataset: DatasetRef, version_id: VersionId) -> Quarantined:
@@ -261,10 +270,28 @@ class ContractService:
             )
 
 
-def _decide(tx: Transaction, kept: Quarantined, state: str, actor: Actor, reason: str) -> None:
-    """Raises `DecidedAlready`, so that of two who decide at once one does."""
-    if not Quarantine(tx).decide(kept.version_id, state, actor.user_id, reason):
+def _decide(
+    tx: Transaction, dataset: DatasetRef, kept: Quarantined, verb: str, actor: Actor, reason: str, number: int | None = None
+) -> None:
+    """Raises `DecidedAlready`, so that of two who decide at once one does. `number`: the version that the branch is at by now."""
+    if not Quarantine(tx).decide(kept.version_id, _STATES[verb], actor.user_id, reason):
         raise _decided(Quarantine(tx).get(kept.version_id) or kept)
+    after = {"version": kept.version_number, "branch": kept.target_branch, "reason": reason, "branch_is_at": number}
+    tx.note(_entry(f"quarantine.{verb}", actor, dataset, None, after))
+
+
+_STATES = {"accept": "accepted", "dismiss": "dismissed"}
+
+
+def _entry(
+    action: str, actor: Actor, dataset: DatasetRef, before: Mapping[str, object] | None, after: Mapping[str, object] | None
+) -> AuditEntry:
+    return AuditEntry(action, "dataset", str(dataset.id), actor, before, after)
+
+
+def _told(terms: Terms) -> Mapping[str, object]:
+    """Of a contract only how often it was set: the rules are kept beside."""
+    return {"branch": terms.branch, "policy": terms.policy, "on_breach": terms.on_breach, "revision": terms.revision}
 
 
 def _decided(kept: Quarantined) -> DecidedAlready:

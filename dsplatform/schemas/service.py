@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
+from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import NotFound, Unavailable
@@ -24,6 +25,8 @@ TableKey: TypeAlias = tuple[str, str | None]
 
 CHUNK = 512
 """Files that are read before their captures are stored: what an interrupted capture does again, at most."""
+AT_ONCE = 100
+"""Components of a version whose schema somebody waits for, at most."""
 
 
 class SchemaNotCaptured(Unavailable):
@@ -42,23 +45,28 @@ class SchemaService:
         self._access = access
         self._captures = Captures(db)
 
+    @internal("it reads a file that the caller has, and nothing of the platform")
     def extract_schema(self, path: Path, name: str, hints: Hints = NO_HINTS) -> FileCapture:
         """Reads one file and stores nothing. Never raises for what the file holds."""
         return self._captures.try_out(Request(path, "", name, hints))
 
+    @internal("the outbox delivers")
     def on_version_committed(self, tx: Transaction, event: VersionCommitted) -> None:
         """Puts the version on the list of those to capture."""
         SchemaVersions(tx).request(VersionId(event.version_id))
 
+    @internal("part of collecting garbage")
     def forget(self, tx: Transaction, hashes: Collection[ContentHash]) -> None:
         """Forgets what was found in these contents, because they are no longer stored."""
         FileSchemas(tx, READER_VERSION).forget(hashes)
 
+    @internal("jobs capture whatever waits")
     def pending(self, limit: int) -> Sequence[VersionId]:
         """Versions without a schema, oldest first. One that nobody announced is among them a minute after its commit."""
         with self._db.transaction() as tx:
             return SchemaVersions(tx).pending(limit)
 
+    @internal("jobs capture whatever waits; the answer holds figures alone")
     def capture_version_schema(self, version_id: VersionId) -> SchemaSummary:
         """Reads every component that was not read before, and stores the version's schema. Repeating it is harmless.
 
@@ -85,64 +93,97 @@ class SchemaService:
             SchemaVersions(tx).store(schema, summary, readers)
         return summary
 
+    @checks_permission(PermissionType.READ)
+    def capture_at_once(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, *, most_bytes: int) -> VersionSchema | None:
+        """The schema of a version, captured now where no more than so many bytes have to be read for it, and it has 100 components at
+        most; None: who captures what waits will do it. Raises `NotFound` for a version that is none of the dataset's, `Gone`."""
+        with self._db.autocommit() as tx:
+            self._access.require(tx, actor, PermissionType.READ, dataset.id)
+            self._versions.belongs(tx, dataset, version_id)
+            components = self._versions.components(tx, version_id)
+            hints = SchemaVersions(tx).hints(version_id)
+            few = len(components) <= AT_ONCE
+            known = self._captures.known(tx, {_key(item, hints) for item in components}) if few else {}
+        if not few or sum(item.file_size for item in components if _key(item, hints) not in known) > most_bytes:
+            return None
+        self.capture_version_schema(version_id)
+        return self.schema_of(actor, dataset, version_id)
+
+    @internal("jobs capture whatever is outdated")
     def outdated(self, dataset_slug: str | None, limit: int) -> Sequence[VersionId]:
         """Versions that older readers captured, or under other hints: `capture_version_schema` reads them again. None: of all datasets."""
         with self._db.transaction() as tx:
             return SchemaVersions(tx).outdated(READER_VERSION, dataset_slug, limit)
 
+    @requires_permission(PermissionType.READ)
     def profiles(
-        self, actor: Actor, dataset: DatasetRef, version_id: VersionId, *, of: Collection[str] | None = None
+        self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId, *, of: Collection[str] | None = None
     ) -> Mapping[TableKey, tuple[ColumnProfile, ...]]:
         """What the values of each column are like, by component and table: `of` these components, or of all.
 
-        What was not captured by the present readers is left out.
+        What was not captured by the present readers is left out. Raises `NotFound` for a version that is none of the dataset's, `Gone` for
+        one that was deleted.
         """
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return self._profiles(tx, version_id, of)
+        self._versions.belongs(tx, dataset, version_id)
+        return self._profiles(tx, version_id, of)
 
-    def profile_of_each_layout(self, version_id: VersionId, limit: int) -> list[tuple[TableKey, Column, ColumnProfile]]:
+    @requires_permission(PermissionType.READ)
+    def profile_of_each_layout(
+        self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId, limit: int
+    ) -> list[tuple[TableKey, Column, ColumnProfile]]:
         """The profiles of at most `limit` columns, from the first component of each layout. Raises as `schema_of` does."""
-        schema = self.schema_of(version_id)
+        schema = self._schema(tx, dataset, version_id)
         first = {item.layout: item.name for item in reversed(schema.components) if item.layout is not None}
-        with self._db.transaction() as tx:
-            found = self._profiles(tx, version_id, set(list(first.values())[:limit]))
+        found = self._profiles(tx, version_id, set(list(first.values())[:limit]))
         tables = schema.tables()
         rows = [(key, *pair) for key, profiles in found.items() for pair in zip(tables[key], profiles, strict=True)]
         return rows[:limit]
 
-    def schema_of(self, version_id: VersionId) -> VersionSchema:
-        """The captured schema. Raises `NotFound` for a version that does not exist, `Gone` for one that was deleted,
+    @requires_permission(PermissionType.READ)
+    def schema_of(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId) -> VersionSchema:
+        """The captured schema. Raises `NotFound` for a version that is none of the dataset's, `Gone` for one that was deleted,
         `SchemaNotCaptured` for one that waits."""
-        with self._db.transaction() as tx:
-            return self._schema(tx, version_id)
+        return self._schema(tx, dataset, version_id)
 
-    def compare(self, before: VersionId, after: VersionId) -> Comparison:
-        """What changed from the first version to the second. Raises as `schema_of` does."""
-        with self._db.transaction() as tx:
-            return self._compared(tx, (before, self._schema(tx, before)), (after, self._schema(tx, after)))
+    @requires_permission(PermissionType.READ)
+    def compare(
+        self,
+        tx: Transaction,
+        actor: Actor,
+        dataset: DatasetRef,
+        before: VersionId,
+        after: VersionId,
+        *,
+        before_in: DatasetRef | None = None,
+    ) -> Comparison:
+        """What changed from the first version to the second. `before_in`: the dataset of the first, where it is another one; that needs
+        `read`, too. Raises as `schema_of` does."""
+        if before_in is not None:
+            self._access.require(tx, actor, PermissionType.READ, before_in.id)
+        old, new = self._schema(tx, before_in or dataset, before), self._schema(tx, dataset, after)
+        return self._compared(tx, (before, old), (after, new))
 
-    def change(self, version_id: VersionId) -> Comparison | None:
-        """What changed from the parent version to this one; None where either is not captured or there is no parent."""
-        with self._db.transaction() as tx:
-            parent = self._parent(tx, version_id)
-            before, after = (None if one is None else SchemaVersions(tx).get(one) for one in (parent, version_id))
-            if parent is None or before is None or after is None:
-                return None
-            return self._compared(tx, (parent, before), (version_id, after))
+    @requires_permission(PermissionType.READ)
+    def change(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId) -> Comparison | None:
+        """What changed from the parent version to this one; None where either is not captured or there is no parent. Raises `NotFound`."""
+        self._versions.belongs(tx, dataset, version_id)
+        parent = self._parent(tx, version_id)
+        before, after = (None if one is None else SchemaVersions(tx).get(one) for one in (parent, version_id))
+        if parent is None or before is None or after is None:
+            return None
+        return self._compared(tx, (parent, before), (version_id, after))
 
-    def history(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> list[Step]:
+    @requires_permission(PermissionType.READ)
+    def history(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ref: str | None = None) -> list[Step]:
         """What each version changed, from the first one to `ref` (None: the head of `main`) along first parents; those that changed nothing
         are left out. Raises `VersionMissing`."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return evolution.changes(SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref)))
+        return evolution.changes(SchemaVersions(tx).line(self._versions.resolve(tx, dataset, ref)))
 
-    def semver(self, version_id: VersionId) -> Step:
+    @requires_permission(PermissionType.READ)
+    def semver(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId) -> Step:
         """The version with its MAJOR.MINOR.PATCH. Costs follow the number of versions before it. Raises `NotFound`."""
-        with self._db.transaction() as tx:
-            self._parent(tx, version_id)
-            return evolution.steps(SchemaVersions(tx).line(version_id))[-1]
+        self._versions.belongs(tx, dataset, version_id)
+        return evolution.steps(SchemaVersions(tx).line(version_id))[-1]
 
     def _compared(self, tx: Transaction, before: tuple[VersionId, VersionSchema], after: tuple[VersionId, VersionSchema]) -> Comparison:
         """Columns that went are searched among those that came by what their values are like; for others no profile is looked up."""
@@ -154,19 +195,25 @@ class SchemaService:
         old, new = self._profiles(tx, before[0], where | earlier), self._profiles(tx, after[0], where)
         return comparison.compare(before[1], after[1], (old, new))
 
-    def columns(self, version_id: VersionId) -> list[tuple[str, str, bool]]:
-        """(name, type, nullable) of the columns of every distinct table; where there are several, names begin with the table's."""
-        return self.schema_of(version_id).flat()
+    @requires_permission(PermissionType.READ)
+    def columns(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId) -> list[tuple[str, str, bool]]:
+        """(name, type, nullable) of the columns of every distinct table; where there are several, names begin with the table's. Raises as
+        `schema_of` does."""
+        return self._schema(tx, dataset, version_id).flat()
 
+    @internal("part of what asks for a right before")
     def figures(self, tx: Transaction, version_id: VersionId) -> Mapping[FilePath, tuple[int | None, int]] | None:
         """(rows, columns) per component, over all of its tables; rows is None where it could not be read. None: not captured yet."""
         schema = SchemaVersions(tx).get(version_id)
         return None if schema is None else {FilePath(name): figures for name, figures in schema.figures().items()}
 
-    def unreadable(self, version_id: VersionId) -> list[tuple[str, str]]:
+    @requires_permission(PermissionType.READ)
+    def unreadable(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_id: VersionId) -> list[tuple[str, str]]:
         """(component, reason) of those that should have been readable. Raises as `schema_of` does."""
-        return [(item.name, item.reason or "") for item in self.schema_of(version_id).components if item.status is Status.UNREADABLE]
+        components = self._schema(tx, dataset, version_id).components
+        return [(item.name, item.reason or "") for item in components if item.status is Status.UNREADABLE]
 
+    @internal("part of what asks for a right before")
     def column_changes(
         self, tx: Transaction, before: VersionId, after: VersionId, changed: Sequence[tuple[Component, Component]]
     ) -> Sequence[ColumnChange]:
@@ -180,8 +227,8 @@ class SchemaService:
         new = VersionSchema.compose({name: capture for name, _, capture in readable})
         return [change for table in comparison.compare(old, new).tables for change in _columns(table)]
 
-    def _schema(self, tx: Transaction, version_id: VersionId) -> VersionSchema:
-        self._parent(tx, version_id)
+    def _schema(self, tx: Transaction, dataset: DatasetRef, version_id: VersionId) -> VersionSchema:
+        self._versions.belongs(tx, dataset, version_id)
         self._versions.living(tx, version_id)
         schema = SchemaVersions(tx).get(version_id)
         if schema is None:

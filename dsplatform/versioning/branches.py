@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
+from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, Transaction
-from dsplatform.core.domain import Actor
+from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import Conflict, DsplatformError, Gone
 from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, FileKeeper, Inspection, SchemaReader, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, file_path, pointer_name
@@ -47,110 +48,126 @@ class BranchService:
 
     # --- names -----------------------------------------------------------------------------------------------------------------
 
-    def list_branches(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
+    @requires_permission(PermissionType.READ)
+    def list_branches(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
         """The branches by name."""
-        return [pointer for pointer in self._pointers(actor, dataset) if not pointer.is_tag]
+        return [pointer for pointer in Names(tx, dataset.id).all() if not pointer.is_tag]
 
-    def list_tags(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
+    @requires_permission(PermissionType.READ)
+    def list_tags(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
         """The tags by name."""
-        return [pointer for pointer in self._pointers(actor, dataset) if pointer.is_tag]
+        return [pointer for pointer in Names(tx, dataset.id).all() if pointer.is_tag]
 
-    def create_branch(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def create_branch(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
         """A new branch at the version that `at` names, by default at the head of `main`. Raises `PointerTaken`, also where a tag has
         the name."""
-        return self._create(actor, dataset, name, at, is_tag=False)
+        return self._create(tx, actor, dataset, name, at, is_tag=False)
 
-    def create_tag(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def create_tag(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, at: str | None = None) -> Pointer:
         """A new tag, which stays at its version until it is deleted. Raises `PointerTaken`."""
-        return self._create(actor, dataset, name, at, is_tag=True)
+        return self._create(tx, actor, dataset, name, at, is_tag=True)
 
-    def update_branch(self, actor: Actor, dataset: DatasetRef, name: str, to: str, *, expected_head: VersionId) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def update_branch(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, to: str, *, expected_head: VersionId) -> Pointer:
         """Moves a branch to any version of the dataset, provided that it is at `expected_head`. Raises `HeadMoved` where it is not.
 
         Where a contract is enforced that takes who may set it: nobody judges the version.
         """
-        with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
-            branch = self._branch(names, dataset, pointer_name(name))
-            demands = self._permit(tx, actor, dataset, branch.name, "branch.move")
-            if self._gate.enforced(tx, dataset.id, branch.name):
-                self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
-            if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to), demands):
-                raise _moved(branch, dataset)
-            return names.read(branch.name)
+        names = self._locked(tx, dataset)
+        branch = self._branch(names, dataset, pointer_name(name))
+        demands = self._permit(tx, actor, dataset, branch.name, "branch.move")
+        if self._gate.enforced(tx, dataset.id, branch.name):
+            self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
+        if not Pointers(tx).move(dataset.id, branch.name, expected_head, self._target(tx, dataset, to), demands):
+            raise _moved(branch, dataset)
+        moved = names.read(branch.name)
+        tx.note(_entry("move", actor, dataset, branch, moved))
+        return moved
 
-    def rename_branch(self, actor: Actor, dataset: DatasetRef, name: str, new_name: str) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def rename_branch(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, new_name: str) -> Pointer:
         """Gives a branch another name. Raises `PointerTaken`, and `MainStays` for `main`."""
-        with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
-            branch = self._branch(names, dataset, _not_main(pointer_name(name)))
-            new = pointer_name(new_name)
-            self._permit(tx, actor, dataset, branch.name, "branch.rename")
-            if not names.rename(branch.name, new):
-                raise _taken(new, dataset)
-            self._gate.renamed(tx, dataset.id, branch.name, new)
-            return names.read(new)
+        names = self._locked(tx, dataset)
+        branch = self._branch(names, dataset, _not_main(pointer_name(name)))
+        new = pointer_name(new_name)
+        self._permit(tx, actor, dataset, branch.name, "branch.rename")
+        if not names.rename(branch.name, new):
+            raise _taken(new, dataset)
+        self._gate.renamed(tx, dataset.id, branch.name, new)
+        renamed = names.read(new)
+        tx.note(_entry("rename", actor, dataset, branch, renamed))
+        return renamed
 
-    def delete_branch(self, actor: Actor, dataset: DatasetRef, name: str, *, expected_head: VersionId | None = None) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def delete_branch(
+        self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, *, expected_head: VersionId | None = None
+    ) -> Pointer:
         """Deletes the name and answers with what it was; its versions stay, and keep their numbers. Raises `MainStays` for `main`, and
         `HeadMoved` where the branch is not at `expected_head`."""
-        with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
-            branch = self._branch(names, dataset, _not_main(pointer_name(name)))
-            self._permit(tx, actor, dataset, branch.name, "branch.delete")
-            if not names.remove(branch.name, branch.version_id if expected_head is None else expected_head):
-                raise _moved(branch, dataset)
-            return branch
+        names = self._locked(tx, dataset)
+        branch = self._branch(names, dataset, _not_main(pointer_name(name)))
+        self._permit(tx, actor, dataset, branch.name, "branch.delete")
+        if not names.remove(branch.name, branch.version_id if expected_head is None else expected_head):
+            raise _moved(branch, dataset)
+        tx.note(_entry("delete", actor, dataset, branch, None))
+        return branch
 
-    def delete_tag(self, actor: Actor, dataset: DatasetRef, name: str) -> Pointer:
+    @requires_permission(PermissionType.WRITE)
+    def delete_tag(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str) -> Pointer:
         """Deletes a tag and answers with what it was; its version stays. Raises `PointerMissing` for what is no tag."""
-        with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
-            tag = names.get(pointer_name(name))
-            if tag is None or not tag.is_tag:
-                raise PointerMissing(f"dataset {dataset.slug!r} has no tag {name!r}: `dsplatform tag list {dataset.slug}` lists them")
-            names.remove(tag.name, tag.version_id)
-            return tag
+        names = self._locked(tx, dataset)
+        tag = names.get(pointer_name(name))
+        if tag is None or not tag.is_tag:
+            raise PointerMissing(f"dataset {dataset.slug!r} has no tag {name!r}: `dsplatform tag list {dataset.slug}` lists them")
+        names.remove(tag.name, tag.version_id)
+        tx.note(_entry("delete", actor, dataset, tag, None))
+        return tag
 
     # --- history ---------------------------------------------------------------------------------------------------------------
 
+    @requires_permission(PermissionType.READ)
     def history(
-        self, actor: Actor, dataset: DatasetRef, ref: str | None = None, *, first_parent: bool = False, limit: int = 50
+        self,
+        tx: Transaction,
+        _actor: Actor,
+        dataset: DatasetRef,
+        ref: str | None = None,
+        *,
+        first_parent: bool = False,
+        limit: int = 50,
     ) -> Sequence[Version]:
         """The version and what it stands on, each before its parents; with `first_parent` without what was merged in."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            head = Versions(tx).named(dataset, ref)
-            parents = History(tx).parents(dataset.id)
-            line = graph.first_parents(parents, head) if first_parent else graph.topological(parents, [head])
-            return Versions(tx).these(list(islice(line, limit)))
+        head = Versions(tx).named(dataset, ref)
+        parents = History(tx).parents(dataset.id)
+        line = graph.first_parents(parents, head) if first_parent else graph.topological(parents, [head])
+        return Versions(tx).these(list(islice(line, limit)))
 
-    def picture(self, actor: Actor, dataset: DatasetRef, ref: str | None = None, *, limit: int = 50) -> Picture:
+    @requires_permission(PermissionType.READ)
+    def picture(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ref: str | None = None, *, limit: int = 50) -> Picture:
         """The history of a version, or of the whole dataset, with the places of versions and lines in a drawing."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            parents = History(tx).parents(dataset.id)
-            heads = list(parents) if ref is None else [Versions(tx).named(dataset, ref)]
-            rows = graph.layout(parents, graph.topological(parents, heads)[:limit])
-            tags = {pointer.name for pointer in Names(tx, dataset.id).all() if pointer.is_tag}
-            return graph.picture(rows, Versions(tx).these([row.version_id for row in rows]), tags)
+        parents = History(tx).parents(dataset.id)
+        heads = list(parents) if ref is None else [Versions(tx).named(dataset, ref)]
+        rows = graph.layout(parents, graph.topological(parents, heads)[:limit])
+        tags = {pointer.name for pointer in Names(tx, dataset.id).all() if pointer.is_tag}
+        return graph.picture(rows, Versions(tx).these([row.version_id for row in rows]), tags)
 
-    def is_ancestor(self, actor: Actor, dataset: DatasetRef, older: str, younger: str) -> bool:
+    @requires_permission(PermissionType.READ)
+    def is_ancestor(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, older: str, younger: str) -> bool:
         """Whether the second version stands on the first one, or is it."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            one, other = (Versions(tx).named(dataset, ref) for ref in (older, younger))
-            return graph.is_ancestor(History(tx).parents(dataset.id), one, other)
+        one, other = (Versions(tx).named(dataset, ref) for ref in (older, younger))
+        return graph.is_ancestor(History(tx).parents(dataset.id), one, other)
 
-    def merge_bases(self, actor: Actor, dataset: DatasetRef, ours: str, theirs: str) -> Sequence[Version]:
+    @requires_permission(PermissionType.READ)
+    def merge_bases(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ours: str, theirs: str) -> Sequence[Version]:
         """The best common ancestors: one, or several after a criss-cross (see `graph.merge_bases`)."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            one, other = (Versions(tx).named(dataset, ref) for ref in (ours, theirs))
-            return Versions(tx).these(graph.merge_bases(History(tx).parents(dataset.id), one, other))
+        one, other = (Versions(tx).named(dataset, ref) for ref in (ours, theirs))
+        return Versions(tx).these(graph.merge_bases(History(tx).parents(dataset.id), one, other))
 
     # --- differences -----------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.READ)
     def diff(self, actor: Actor, before: str, after: str) -> VersionDiff:
         """What differs from one `DATASET[@REF]` to another, also of another dataset. Costs follow what differs once the two lists are
         compared, which the database does. Raises `Gone` for a version that was deleted."""
@@ -163,6 +180,7 @@ class BranchService:
 
     # --- merging ---------------------------------------------------------------------------------------------------------------
 
+    @checks_permission(PermissionType.WRITE)
     def merge(
         self,
         actor: Actor,
@@ -185,6 +203,7 @@ class BranchService:
         note = model.message(message) or f"merge {theirs} into {branch}"
         return self._merge(actor, dataset, theirs, branch, strategy, chosen, note, None)
 
+    @internal("it goes past the contract; who may is asked in `contracts`")
     def accept(
         self,
         actor: Actor,
@@ -194,14 +213,15 @@ class BranchService:
         *,
         strategy: str | None,
         message: str,
-        within: Callable[[Transaction], None],
+        within: Callable[[Transaction, int], None],
     ) -> int:
         """See `core.interfaces.Merger.accept`."""
         with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
+            self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
+            names = self._locked(tx, dataset)
             if names.get(into) is None:
                 names.add(into, self._target(tx, dataset, str(version_number)), actor.user_id, is_tag=False)
-                within(tx)
+                within(tx, version_number)
                 return version_number
         choice = None if strategy is None else Choice(strategy)
         return self._merge(actor, dataset, str(version_number), into, choice, {}, model.message(message), within).version_number
@@ -215,7 +235,7 @@ class BranchService:
         strategy: Choice | None,
         choices: Mapping[FilePath, Choice],
         message: str,
-        accepting: Callable[[Transaction], None] | None,
+        accepting: Callable[[Transaction, int], None] | None,
     ) -> Merged:
         """`accepting` runs in the transaction that moves the branch, and spares it the contract."""
         with self._files.upload() as upload:
@@ -229,13 +249,15 @@ class BranchService:
                         parents = History(tx).parents(dataset.id)
                         if graph.is_ancestor(parents, their_id, ours.version_id):
                             if accepting:
-                                accepting(tx)
+                                accepting(tx, ours.version_number)
                             return Merged(MergeKind.ALREADY_MERGED, branch, ours.version_id, ours.version_number)
                         if graph.is_ancestor(parents, ours.version_id, their_id):
                             change = _merge_change(actor, dataset, branch, ours, their_id, {}, message)
                             if forwarded := self._fast_forward(tx, change, ours, their_id, None if accepting else inspection):
                                 if accepting:
-                                    accepting(tx)
+                                    accepting(tx, forwarded.version_number)
+                                else:
+                                    tx.note(model.forwarded(change, ours.version_number, forwarded.version_number))
                                 return forwarded
                             continue
                         changed = self._changed(tx, parents, ours, their_id, strategy, choices)
@@ -294,10 +316,10 @@ class BranchService:
             bases = [History(tx).named(base, names) for base in graph.merge_bases(parents, ours.version_id, theirs)]
         return merging.merge(differing, bases, strategy, choices)
 
-    def _commit(self, change: VersionChange, accepting: Callable[[Transaction], None] | None) -> Committed | DsplatformError:
-        def within(tx: Transaction, _index: int, _committed: Committed) -> None:
+    def _commit(self, change: VersionChange, accepting: Callable[[Transaction, int], None] | None) -> Committed | DsplatformError:
+        def within(tx: Transaction, _index: int, committed: Committed) -> None:
             if accepting:
-                accepting(tx)
+                accepting(tx, committed.version_number)
 
         with self._files.upload() as upload:
             upload.adopt([content.content_hash for content in change.put.values()])
@@ -306,23 +328,18 @@ class BranchService:
 
     # --- within a transaction --------------------------------------------------------------------------------------------------
 
-    def _pointers(self, actor: Actor, dataset: DatasetRef) -> Sequence[Pointer]:
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return Names(tx, dataset.id).all()
+    def _create(self, tx: Transaction, actor: Actor, dataset: DatasetRef, name: str, at: str | None, *, is_tag: bool) -> Pointer:
+        names = self._locked(tx, dataset)
+        wanted = pointer_name(name)
+        if not names.add(wanted, self._target(tx, dataset, at), actor.user_id, is_tag=is_tag):
+            raise _taken(wanted, dataset)
+        made = names.read(wanted)
+        tx.note(_entry("create", actor, dataset, None, made))
+        return made
 
-    def _create(self, actor: Actor, dataset: DatasetRef, name: str, at: str | None, *, is_tag: bool) -> Pointer:
-        with self._db.transaction() as tx:
-            names = self._begin(tx, actor, dataset)
-            wanted = pointer_name(name)
-            if not names.add(wanted, self._target(tx, dataset, at), actor.user_id, is_tag=is_tag):
-                raise _taken(wanted, dataset)
-            return names.read(wanted)
-
-    def _begin(self, tx: Transaction, actor: Actor, dataset: DatasetRef) -> Names:
+    def _locked(self, tx: Transaction, dataset: DatasetRef) -> Names:
         """Every change of a name holds the dataset's lock, as every commit does and every deletion: what is pointed at cannot be deleted
         meanwhile, and who was seen at a version is still there."""
-        self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
         self._datasets.lock(tx, dataset.id)
         return Names(tx, dataset.id)
 
@@ -373,6 +390,12 @@ def _content(component: Component) -> Content:
 
 def _side(dataset: DatasetRef, version: Version) -> Side:
     return Side(dataset.slug, version.number, version.components, version.total_bytes)
+
+
+def _entry(verb: str, actor: Actor, dataset: DatasetRef, before: Pointer | None, after: Pointer | None) -> AuditEntry:
+    noun = "tag" if any(pointer and pointer.is_tag for pointer in (before, after)) else "branch"
+    was, is_now = (None if pointer is None else {noun: pointer.name, "version": pointer.version_number} for pointer in (before, after))
+    return AuditEntry(f"{noun}.{verb}", "dataset", str(dataset.id), actor, was, is_now)
 
 
 def _not_main(name: PointerName) -> PointerName:

@@ -5,11 +5,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from dsplatform.core.domain import Actor, AuditEntry, ValueObject
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound
 from dsplatform.core.types import ContentHash, DatasetId, FilePath, PointerName, VersionId
-from dsplatform.core.values import CommitMode, Component, Content, DatasetRef, EnforcedRule, Refusal, VersionChange
+from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, EnforcedRule, Refusal, VersionChange
 
 OVERLAY_FORMAT = "dsplatform.overlay/1"
 QUARANTINE = "quarantine/"
@@ -33,6 +34,18 @@ class TagsNeverMove(Conflict):
     """A commit was asked to move a tag."""
 
     code = "tags_never_move"
+
+
+class NotAsExpected(Conflict):
+    """The branch has another content under a name than the change was made for."""
+
+    code = "precondition_failed"
+
+
+class DigestMismatch(Invalid):
+    """Other bytes arrived than the sender said."""
+
+    code = "digest_mismatch"
 
 
 class EmptyVersion(Invalid):
@@ -234,6 +247,16 @@ def difference(change: VersionChange, differing: Mapping[FilePath, Replaced | No
     return Difference(added, updated, removed, bytes_gone)
 
 
+def must_be_expected(change: VersionChange, differing: Mapping[FilePath, Replaced | None]) -> None:
+    """Raises `NotAsExpected` unless the parent has what the change was made for. `differing` is as for `difference`."""
+    for name, expected in change.expected.items():
+        old = differing.get(name) if name in differing else change.put[name]
+        found = None if old is None else old.content_hash
+        if found != expected:
+            has = "does not have" if found is None else "has another content under"
+            raise NotAsExpected(f"branch {change.branch!r} of dataset {change.dataset.slug!r} {has} {name!r}: look at it and repeat")
+
+
 def must_hold_something(change: VersionChange, seen: Head | None, diff: Difference) -> None:
     """Raises `EmptyVersion` for a change that leaves no component, and for one that asks for nothing and is no merge."""
     asks_nothing = not change.put and not change.remove and change.mode is CommitMode.PATCH and change.merge_parent is None
@@ -299,3 +322,29 @@ def message(raw: str) -> str:
     if "\x00" in text or text != text.encode(errors="replace").decode():
         raise Invalid("the message holds a NUL or a broken character: remove it")
     return text
+
+
+def made(change: VersionChange, committed: Committed) -> AuditEntry:
+    """That a change made a version, for the audit log."""
+    after: dict[str, Any] = {
+        "version": committed.version_number,
+        "branch": committed.branch,
+        "added": committed.added,
+        "updated": committed.updated,
+        "removed": committed.removed,
+    }
+    if committed.quarantined_from:
+        after["kept_from"] = committed.quarantined_from
+    return AuditEntry(COMMIT if change.merge_parent is None else MERGE, "dataset", str(change.dataset.id), change.actor, after=after)
+
+
+def forked(change: VersionChange, number: int) -> AuditEntry:
+    """That a change which changed nothing made its branch."""
+    after = {"branch": change.branch, "version": number}
+    return AuditEntry("branch.create", "dataset", str(change.dataset.id), change.actor, after=after)
+
+
+def forwarded(change: VersionChange, before: int, after: int) -> AuditEntry:
+    """That a merge moved a branch which was behind."""
+    was, is_now = ({"branch": change.branch, "version": number} for number in (before, after))
+    return AuditEntry(MERGE, "dataset", str(change.dataset.id), change.actor, was, is_now)

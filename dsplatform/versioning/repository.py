@@ -27,6 +27,7 @@ from dsplatform.core.errors import Gone
 from dsplatform.core.types import LATEST, MAIN, ContentHash, DatasetId, FileId, FilePath, PointerName, VersionId
 from dsplatform.core.values import Component, Content, DatasetRef
 from dsplatform.versioning.model import Demand, Draft, Head, Replaced, TagsNeverMove, Version, VersionMissing
+from dsplatform.versioning.moments import main_at, moment
 
 dataset_versions = Table(
     "dataset_versions",
@@ -164,6 +165,10 @@ class Versions:
     def named(self, dataset: DatasetRef, ref: str | None) -> VersionId:
         """The version that `ref` names in the dataset, also one that is gone; None is the head of `main`. Raises `VersionMissing`."""
         found = self.resolve(dataset.id, unicodedata.normalize("NFC", ref or MAIN))
+        if found is None and ref and (at := moment(ref)):
+            found = main_at(self._tx, dataset.id, at)
+            if found is None:
+                raise VersionMissing(f"dataset {dataset.slug!r} had no version by {ref}: `dsplatform log {dataset.slug}` lists them")
         if found is None:
             if ref is None or ref in {MAIN, LATEST}:
                 raise VersionMissing(f"dataset {dataset.slug!r} has no version yet")
@@ -200,21 +205,35 @@ class Versions:
         """The number of a version that exists."""
         return int(self._tx.scalar("SELECT version_number FROM dataset_versions WHERE id = :id", id=version_id))
 
-    def label(self, version_id: VersionId) -> tuple[str, int]:
-        """(slug of the dataset, number) of a version that exists."""
-        sql = "SELECT d.slug, v.version_number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.id = :id"
-        row = self._tx.row(sql, id=version_id)
+    def label(self, version_id: VersionId) -> tuple[DatasetRef, int]:
+        """(dataset, number) of a version that exists."""
+        row = self._tx.row(
+            "SELECT d.id, d.name, d.slug, d.created_by, v.version_number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+            "WHERE v.id = :id",
+            id=version_id,
+        )
         if row is None:
             raise AssertionError("asked for the label of a version that does not exist")
-        return row["slug"], row["version_number"]
+        return _dataset(row), row["version_number"]
 
-    def newest_of_all(self) -> Sequence[tuple[str, VersionId]]:
-        """(slug, newest version) of every living dataset that has one."""
+    def belongs(self, dataset: DatasetRef, version_id: VersionId) -> None:
+        """Raises `VersionMissing` unless the version is one of the dataset, or was."""
+        if (
+            self._tx.row("SELECT 1 FROM dataset_versions WHERE id = :id AND dataset_id = :dataset", id=version_id, dataset=dataset.id)
+            is None
+        ):
+            raise VersionMissing(
+                f"dataset {dataset.slug!r} has no version with the id {version_id}: `dsplatform log {dataset.slug}` lists them"
+            )
+
+    def newest_of_all(self) -> Sequence[tuple[DatasetRef, VersionId]]:
+        """(dataset, newest version) of every living dataset that has one, by slug."""
         rows = self._tx.rows(
-            "SELECT DISTINCT ON (d.slug) d.slug, v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+            "SELECT DISTINCT ON (d.slug) d.id, d.name, d.slug, d.created_by, v.id AS version_id "
+            "FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
             "WHERE d.deleted_at IS NULL AND v.purged_at IS NULL ORDER BY d.slug, v.version_number DESC"
         )
-        return [(row["slug"], VersionId(row["id"])) for row in rows]
+        return [(_dataset(row), VersionId(row["version_id"])) for row in rows]
 
     def page(self, dataset_id: DatasetId, *, before: int | None, limit: int) -> Sequence[Version]:
         """Versions, newest first, those with a number below `before`."""
@@ -378,6 +397,10 @@ def main_if_missing(pointers: Pointers, draft: Draft, version_id: VersionId) -> 
     """The first version of a dataset also makes `main`, whatever branch it was written to."""
     if draft.seen is None and draft.change.branch != MAIN:
         pointers.create(draft.change.dataset.id, MAIN, version_id, draft.change.actor.user_id)
+
+
+def _dataset(row: Row) -> DatasetRef:
+    return DatasetRef(DatasetId(row["id"]), row["name"], row["slug"], row["created_by"])
 
 
 def _version(row: Row) -> Version:

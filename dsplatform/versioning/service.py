@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from threading import Lock
 
+from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, SerializationFailed, Transaction, back_off
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid
@@ -76,6 +77,7 @@ class VersionService:
         self._turns = Turns()
         self._rebasing = Lock()
 
+    @checks_permission(PermissionType.WRITE)
     def create_version(
         self,
         actor: Actor,
@@ -96,6 +98,8 @@ class VersionService:
         exist begins at the head of `main`. Without `expected_head` the change is applied to whatever the head is.
         Raises `Invalid` for a source that cannot be taken, `Conflict` when `expected_head` is not the head, `Denied`.
         """
+        with self._db.autocommit() as tx:  # before anything is read; the commit asks again
+            self._access.require(tx, actor, PermissionType.WRITE, dataset.id)
         names = [file_path(name) for name in components]
         if len(set(names)) < len(names):
             raise Invalid("two components have the same name (after Unicode normalization): rename one")
@@ -122,61 +126,82 @@ class VersionService:
             raise outcome
         return outcome
 
-    def list_versions(self, actor: Actor, dataset: DatasetRef, *, before: int | None = None, limit: int = 50) -> Sequence[Version]:
+    @requires_permission(PermissionType.READ)
+    def list_versions(
+        self, tx: Transaction, _actor: Actor, dataset: DatasetRef, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[Version]:
         """Versions, newest first; the next page begins before the last number of this one."""
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            return Versions(tx).page(dataset.id, before=before, limit=limit)
+        return Versions(tx).page(dataset.id, before=before, limit=limit)
 
-    def get_version(self, actor: Actor, dataset: DatasetRef, ref: str | None = None) -> tuple[Version, Sequence[Component]]:
+    @requires_permission(PermissionType.READ)
+    def get_version(
+        self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ref: str | None = None
+    ) -> tuple[Version, Sequence[Component]]:
         """A version and its components. `ref`: a number, `latest`, a branch or a tag; None is the head of `main`.
 
         Raises `VersionMissing`, and `Gone` for a version that was deleted.
         """
-        with self._db.transaction() as tx:
-            self._access.require(tx, actor, PermissionType.READ, dataset.id)
-            version_id = self.resolve(tx, dataset, ref)
-            return Versions(tx).get(version_id), Versions(tx).components(version_id)
+        version_id = self.resolve(tx, dataset, ref)
+        return Versions(tx).get(version_id), Versions(tx).components(version_id)
 
+    @requires_permission(PermissionType.READ)
+    def id_of(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ref: str | None = None) -> VersionId:
+        """The version that `ref` names, also one that was deleted. Raises `VersionMissing`."""
+        return self.resolve(tx, dataset, ref)
+
+    @checks_permission(PermissionType.READ)
     def find(self, actor: Actor, reference: str) -> tuple[DatasetRef, Version, Sequence[Component]]:
         """What `DATASET` or `DATASET@REF` names."""
         name, ref = parse_reference(reference)
-        with self._db.transaction() as tx:
+        with self._db.autocommit() as tx:
             dataset = self._datasets.find(tx, actor, name)
         return dataset, *self.get_version(actor, dataset, ref)
 
     # --- asked by other modules ------------------------------------------------------------------------------------------------
 
+    @internal("part of what asks for a right before")
     def resolve(self, tx: Transaction, dataset: DatasetRef, ref: str | None) -> VersionId:
         """The version that `ref` names in the dataset. Raises `VersionMissing`."""
         return Versions(tx).named(dataset, ref)
 
-    def label(self, version_id: VersionId) -> tuple[str, int]:
-        """(slug of the dataset, number) of a version."""
+    @internal("jobs know versions by their ids")
+    def label(self, version_id: VersionId) -> tuple[DatasetRef, int]:
+        """(dataset, number) of a version."""
         with self._db.transaction() as tx:
             return Versions(tx).label(version_id)
 
-    def newest_of_all(self) -> Sequence[tuple[str, VersionId]]:
-        """(slug, newest version) of every living dataset that has one."""
+    @internal("for checks of all datasets at once")
+    def newest_of_all(self) -> Sequence[tuple[DatasetRef, VersionId]]:
+        """(dataset, newest version) of every living dataset that has one."""
         with self._db.transaction() as tx:
             return Versions(tx).newest_of_all()
 
+    @internal("part of what asks for a right before")
     def components(self, tx: Transaction, version_id: VersionId) -> Sequence[Component]:
         """The components in their order. Raises `Gone` for a version whose files were deleted."""
         return Versions(tx).components(version_id)
 
+    @internal("part of what asks for a right before")
+    def belongs(self, tx: Transaction, dataset: DatasetRef, version_id: VersionId) -> None:
+        """Raises `VersionMissing` unless the version is one of the dataset, or was."""
+        Versions(tx).belongs(dataset, version_id)
+
+    @internal("part of what asks for a right before")
     def living(self, tx: Transaction, version_id: VersionId) -> None:
         """Raises `Gone` for a version whose files were deleted."""
         Versions(tx).living(version_id)
 
+    @internal("for who operates the platform")
     def uses(self, tx: Transaction, file_ids: Sequence[FileId]) -> Sequence[FileUse]:
         """See `core.interfaces.VersionReader.uses`."""
         return verification.uses(tx, file_ids)
 
+    @internal("part of `Platform.verify`")
     def verify(self, found: Verification, *, contents: bool) -> None:
         """Adds to `found` what is against I5 and I7; with `contents` every overlay is read."""
         verification.verify(self._db, self._files, found, contents=contents)
 
+    @internal("it asks for the right of each change's actor")
     def publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
     ) -> Sequence[Committed | DsplatformError]:
@@ -253,6 +278,7 @@ class VersionService:
         else:
             differing = versions.differing(seen.version_id, change.put)
             parent = versions.sizes(seen.version_id) if change.remove or change.mode is CommitMode.REPLACE else {}
+        model.must_be_expected(change, differing)
         diff = model.difference(change, differing, parent)
         model.must_hold_something(change, seen, diff)
         aside = None if rule is None or diff.is_empty else self._enforcement.aside(tx, inspection, change, seen, diff)
@@ -364,6 +390,7 @@ class VersionService:
             upload.record(tx, [])  # heals what was damaged
             if forks:
                 pointers.create(change.dataset.id, change.branch, seen.version_id, change.actor.user_id)
+                tx.note(model.forked(change, seen.version_number))
             return self._answer(draft, seen.version_id, seen.version_number, created=False)
         wanted = [content.content_hash for content in (*diff.added.values(), *diff.updated.values())]
         ids = upload.record(tx, [*wanted, overlay])
@@ -381,6 +408,8 @@ class VersionService:
         committed = self._answer(draft, version_id, number, created=True)
         if draft.aside:
             self._gate.put_aside(tx, committed)
+        if not change.accepted:  # or the decision is noted, with its number
+            tx.note(model.made(change, committed))
         return committed
 
     def _answer(self, draft: Draft, version_id: VersionId, number: int, *, created: bool) -> Committed:
