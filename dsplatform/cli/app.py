@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import contract, datasets, deletion, history, ingest, maintenance, schema, storage
+from dsplatform.cli import contract, datasets, deletion, history, ingest, maintenance, permissions, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -45,6 +45,11 @@ app.command()(maintenance.verify)
 app.command()(maintenance.scrub)
 app.command()(history.diff)
 app.command()(history.merge)
+app.command()(permissions.grant)
+app.command()(permissions.revoke)
+app.command()(permissions.grants)
+app.command()(permissions.can)
+app.command("who-can")(permissions.who_can)
 app.add_typer(history.branch, name="branch")
 app.add_typer(history.tag, name="tag")
 app.add_typer(contract.app, name="contract")
