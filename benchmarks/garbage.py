@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.measure import MIB, spread, sync
-from benchmarks.setting import fresh_platform, table
+from benchmarks.setting import fresh_platform, owner, table
 from dsplatform.bootstrap import Platform
 from dsplatform.core.values import CommitMode
 from dsplatform.files.gc import GarbageCollector
@@ -55,21 +55,21 @@ def _live(platform: Platform, count: int) -> None:
                 version=version,
             )
     platform.gc.fold()
-    with platform.db.autocommit() as tx:
+    with owner(platform) as tx:
         tx.execute("VACUUM ANALYZE")
         tx.execute("CHECKPOINT")
 
 
 def _measured(platform: Platform, title: str, dead: int, kept: int, rounds: int, bar: str) -> tuple[object, ...]:
     times = []
-    collector = GarbageCollector(platform.db, platform.gc._storage, platform.schemas, grace=timedelta())
+    collector = GarbageCollector(platform.db, platform.gc._storage, platform.schemas, platform.permissions, grace=timedelta())
     for number in range(rounds):
         _die(platform, f"round {number}", dead, kept)
         sync()
-        times.append(_collected(collector, dead))
+        times.append(_collected(platform, collector, dead))
     _die(platform, "traced", dead, kept)
     tracemalloc.start()
-    _collected(collector, dead)
+    _collected(platform, collector, dead)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return title, spread(times), f"{peak / MIB:.1f}", bar
@@ -88,9 +88,10 @@ def _die(platform: Platform, name: str, dead: int, kept: int) -> None:
         tx.execute("UPDATE gc_queue SET review_after = now() - interval '1 second'")
 
 
-def _collected(collector: GarbageCollector, dead: int) -> float:
+def _collected(platform: Platform, collector: GarbageCollector, dead: int) -> float:
+    system = platform.system()
     started = time.perf_counter()
-    done = collector.collect()
+    done = collector.collect(system)
     seconds = time.perf_counter() - started
     if (done.unreferenced.count, done.purged.count) != (dead, dead):
         raise AssertionError(f"{done} instead of {dead} files")

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.measure import spread
-from benchmarks.setting import fresh_platform, table
+from benchmarks.setting import fresh_platform, owner, table
 from dsplatform.bootstrap import Platform
 from dsplatform.files.model import storage_key
 
@@ -37,7 +37,7 @@ def verify(scratch: Path, rounds: int) -> str:
 
 
 def _sound(platform: Platform, *, contents: bool) -> None:
-    found = platform.verify(contents=contents)
+    found = platform.verify(platform.system(), contents=contents)
     if found.problems or found.checked["files"] != FILES + VERSIONS:
         raise AssertionError(f"{found.checked}: {found.problems[:3]}")
 
@@ -87,7 +87,7 @@ def _fill(platform: Platform) -> None:
             dataset=dataset,
             version=VERSIONS,
         )
-    with platform.db.autocommit() as tx:
+    with owner(platform) as tx:
         tx.execute("ANALYZE")
 
 

@@ -40,7 +40,7 @@ def bucket(scratch: Path, rounds: int) -> str:
             with home(scratch) as (env, url), bootstrap(replace(Settings.from_env(env), storage_url=str(store)), url) as platform:
                 platform.files.store_file(platform.actor(), paths[0])  # the connection, the store's identity
                 started = time.perf_counter()
-                report = platform.ingestion.ingest_paths([source], "s3", username="system")
+                report = platform.ingestion.ingest_paths(platform.system(), [source], "s3")
                 services.append(FILES / (time.perf_counter() - started))
                 assert report.files_stored + report.files_duplicate == FILES
             dead.append(_dead(scratch))

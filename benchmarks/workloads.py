@@ -62,12 +62,12 @@ def w2(scratch: Path, rounds: int) -> str:
         sync()
         with fresh_platform(scratch) as platform:
             clock = _DatabaseClock(platform)
-            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
+            calls.append(_seconds(lambda: platform.ingestion.ingest_paths(platform.system(), [source], "w2")))
             databases.append(clock.seconds)
             barriers.append(clock.barrier)
             original = paths[5_000].read_text()
             paths[5_000].write_text(f"{original}one more line\n")
-            agains.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w2", username="system")))
+            agains.append(_seconds(lambda: platform.ingestion.ingest_paths(platform.system(), [source], "w2")))
             paths[5_000].write_text(original)
         sync()
         with home(scratch) as (env, _):
@@ -99,7 +99,7 @@ def w3(scratch: Path, _rounds_wanted: int) -> str:
             sync()
             limits.append(hash_copy_sync(source, scratch / "copy"))
             sync()
-            calls.append(_seconds(lambda: platform.ingestion.ingest_paths([source], "w3", username="system")))
+            calls.append(_seconds(lambda: platform.ingestion.ingest_paths(platform.system(), [source], "w3")))
             stored += source.stat().st_size
     source.unlink()
     return table(
@@ -146,7 +146,7 @@ def latency(scratch: Path, rounds: int) -> str:
     with log.open("w") as output, subprocess.Popen([*DSP, "up"], env={**os.environ, **env}, stdout=output) as process:
         while "Stop with" not in log.read_text():
             time.sleep(0.5)
-        with database_for(settings) as (url, _), bootstrap(settings, url) as platform:
+        with database_for(settings) as databases, bootstrap(settings, databases.services) as platform:
             for number in range(10 if rounds > 1 else 3):
                 target = settings.drop_dir / "latency" / f"{number}.csv"
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,8 @@ def latency(scratch: Path, rounds: int) -> str:
                 target.with_name(f"{target.name}.done").touch()
                 started = time.perf_counter()
                 while not any(
-                    entry.source_path == f"latency/{number}.csv" for entry in platform.ingestion.outcomes(limit=1, only=InboxState.ACCEPTED)
+                    entry.source_path == f"latency/{number}.csv"
+                    for entry in platform.ingestion.outcomes(platform.system(), limit=1, only=InboxState.ACCEPTED)
                 ):
                     time.sleep(0.1)
                 seconds.append(time.perf_counter() - started)

@@ -14,7 +14,7 @@ from benchmarks.measure import sync
 from benchmarks.setting import home, table
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.settings import Settings
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.pointers import Pointers
 
 WRITERS = 32
 PROCESSES = 2

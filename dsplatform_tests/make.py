@@ -76,6 +76,11 @@ def content(platform: Platform, file_id: FileId) -> bytes:
         return b"".join(chunks)
 
 
+def of(platform: Platform, version_id: VersionId) -> tuple[Actor, DatasetRef, VersionId]:
+    """What a question about a version begins with."""
+    return platform.system(), platform.versions.label(version_id)[0], version_id
+
+
 def held(platform: Platform, of: DatasetRef, ref: str | None = None) -> dict[str, bytes]:
     """The components of a version, as names and bytes."""
     _, components = platform.versions.get_version(platform.actor(), of, ref)
@@ -131,7 +136,7 @@ def drained(platform: Platform) -> int:
     purged = 0
     while True:
         overdue(platform.db)
-        done = platform.gc.collect()
+        done = platform.gc.collect(platform.system())
         purged += done.purged.count
         if not (done.sessions.count or done.uploads.count or done.unreferenced.count or done.purged.count):
             return purged
@@ -169,7 +174,7 @@ def buried(platform: Platform) -> set[str]:
 
 def problems(platform: Platform, *, contents: bool = True) -> list[Problem]:
     """What the product's own verification finds, with objects of any age judged."""
-    return platform.verify(contents=contents, minimum_age=timedelta()).problems
+    return platform.verify(platform.system(), contents=contents, minimum_age=timedelta()).problems
 
 
 def unaccounted_objects(platform: Platform) -> set[str]:

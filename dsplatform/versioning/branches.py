@@ -11,15 +11,16 @@ from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import Conflict, DsplatformError, Gone
 from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, FileKeeper, Inspection, SchemaReader, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, PointerName, VersionId, file_path, pointer_name
-from dsplatform.core.values import Arrival, Committed, Component, Content, DatasetRef, NotRead, VersionChange
+from dsplatform.core.values import Arrival, Committed, Component, DatasetRef, NotRead, VersionChange
 from dsplatform.versioning import comparison, graph, merging, model
 from dsplatform.versioning.comparison import Kind, Side, VersionDiff
 from dsplatform.versioning.graph import Parents, Picture
 from dsplatform.versioning.history import History, Names
 from dsplatform.versioning.merging import Choice, Merged, MergeKind
 from dsplatform.versioning.model import Demand, Head, HeadMoved, MainStays, Pointer, PointerMissing, PointerTaken, TagsNeverMove, Version
+from dsplatform.versioning.pointers import Pointers
 from dsplatform.versioning.protection_rows import Protections, permit
-from dsplatform.versioning.repository import Pointers, Versions
+from dsplatform.versioning.repository import Versions
 
 MAX_ATTEMPTS = 20
 """How often a merge is worked out again because the branch moved meanwhile."""
@@ -252,7 +253,7 @@ class BranchService:
                                 accepting(tx, ours.version_number)
                             return Merged(MergeKind.ALREADY_MERGED, branch, ours.version_id, ours.version_number)
                         if graph.is_ancestor(parents, ours.version_id, their_id):
-                            change = _merge_change(actor, dataset, branch, ours, their_id, {}, message)
+                            change = merging.change(actor, dataset, branch, ours, their_id, {}, message)
                             if forwarded := self._fast_forward(tx, change, ours, their_id, None if accepting else inspection):
                                 if accepting:
                                     accepting(tx, forwarded.version_number)
@@ -265,7 +266,7 @@ class BranchService:
                     upload.seal()
                     inspection.read(unread.arrival)
                     continue
-                change = _merge_change(actor, dataset, branch, ours, their_id, changed, message)
+                change = merging.change(actor, dataset, branch, ours, their_id, changed, message)
                 outcome = self._commit(replace(change, accepted=accepting is not None), accepting)
                 if isinstance(outcome, HeadMoved):
                     continue
@@ -278,7 +279,7 @@ class BranchService:
     def _sides(self, tx: Transaction, dataset: DatasetRef, branch: PointerName, theirs: str) -> tuple[Head, VersionId]:
         ours = Pointers(tx).head(dataset.id, branch)
         if ours is None:
-            raise _no_branch(branch, dataset)
+            raise model.no_branch(branch, dataset)
         return ours, Versions(tx).named(dataset, theirs)
 
     def _fast_forward(
@@ -290,7 +291,7 @@ class BranchService:
         Versions(tx).living(to)
         if inspection is not None and self._gate.enforced(tx, dataset.id, branch):
             pairs = History(tx).differing(ours.version_id, to)
-            put = {pair.name: _content(pair.after) for pair in pairs if pair.after is not None}
+            put = {pair.name: merging.content(pair.after) for pair in pairs if pair.after is not None}
             gone = tuple(pair.name for pair in pairs if pair.after is None)
             before = tuple(Versions(tx).components(ours.version_id))
             if refusal := inspection.judge(tx, Arrival(dataset, branch, ours.version_id, before, put, gone)):
@@ -358,7 +359,7 @@ class BranchService:
     def _branch(self, names: Names, dataset: DatasetRef, name: PointerName) -> Pointer:
         found = names.get(name)
         if found is None:
-            raise _no_branch(name, dataset)
+            raise model.no_branch(name, dataset)
         if found.is_tag:
             raise TagsNeverMove(f"{name!r} is a tag, and tags never move: name a branch, or delete it with `dsplatform tag delete`")
         return found
@@ -368,24 +369,6 @@ class BranchService:
         dataset = self._datasets.find(tx, actor, name)
         self._access.require(tx, actor, PermissionType.READ, dataset.id)
         return dataset, Versions(tx).get(Versions(tx).named(dataset, ref))
-
-
-def _merge_change(
-    actor: Actor,
-    dataset: DatasetRef,
-    branch: PointerName,
-    ours: Head,
-    theirs: VersionId,
-    changed: Mapping[FilePath, Component | None],
-    message: str,
-) -> VersionChange:
-    put = {name: _content(component) for name, component in changed.items() if component is not None}
-    remove = tuple(name for name, component in changed.items() if component is None)
-    return VersionChange(actor, dataset, put, remove, branch, message, expected_head=ours.version_id, merge_parent=theirs)
-
-
-def _content(component: Component) -> Content:
-    return Content(component.content_hash, component.file_size, component.file_type, is_new=False)
 
 
 def _side(dataset: DatasetRef, version: Version) -> Side:
@@ -413,7 +396,3 @@ def _moved(branch: Pointer, dataset: DatasetRef) -> HeadMoved:
 
 def _taken(name: PointerName, dataset: DatasetRef) -> PointerTaken:
     return PointerTaken(f"dataset {dataset.slug!r} has a branch or tag {name!r} already: choose another name")
-
-
-def _no_branch(name: PointerName, dataset: DatasetRef) -> PointerMissing:
-    return PointerMissing(f"dataset {dataset.slug!r} has no branch {name!r}: `dsplatform branch list {dataset.slug}` lists them")

@@ -9,7 +9,8 @@ from dsplatform.core.types import PointerName
 from dsplatform.core.values import Arrival, EnforcedRule, Refusal, VersionChange
 from dsplatform.versioning import model
 from dsplatform.versioning.model import Difference, Head
-from dsplatform.versioning.repository import Pointers, Versions
+from dsplatform.versioning.pointers import Pointers
+from dsplatform.versioning.repository import Versions
 
 
 class Enforcement:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dsplatform.core.domain import ValueObject
+from dsplatform.core.domain import Actor, ValueObject
 from dsplatform.core.errors import Conflict, Invalid
-from dsplatform.core.types import FilePath, VersionId
-from dsplatform.core.values import Component
-from dsplatform.versioning.model import Pair
+from dsplatform.core.types import FilePath, PointerName, VersionId
+from dsplatform.core.values import Component, Content, DatasetRef, VersionChange
+from dsplatform.versioning.model import Head, Pair
 
 SHOWN = 20
 """Contested components that the sentence of an error names."""
@@ -144,3 +144,23 @@ def _is(one: Component | None, other: Component | None) -> bool:
 
 def _short(component: Component | None) -> str:
     return "nothing" if component is None else component.content_hash[:12]
+
+
+def change(
+    actor: Actor,
+    dataset: DatasetRef,
+    branch: PointerName,
+    ours: Head,
+    theirs: VersionId,
+    changed: Mapping[FilePath, Component | None],
+    message: str,
+) -> VersionChange:
+    """What the branch has to be told, that a merge comes from there."""
+    put = {name: content(component) for name, component in changed.items() if component is not None}
+    remove = tuple(name for name, component in changed.items() if component is None)
+    return VersionChange(actor, dataset, put, remove, branch, message, expected_head=ours.version_id, merge_parent=theirs)
+
+
+def content(component: Component) -> Content:
+    """The bytes of a component, which are stored already."""
+    return Content(component.content_hash, component.file_size, component.file_type, is_new=False)

@@ -348,3 +348,8 @@ def forwarded(change: VersionChange, before: int, after: int) -> AuditEntry:
     """That a merge moved a branch which was behind."""
     was, is_now = ({"branch": change.branch, "version": number} for number in (before, after))
     return AuditEntry(MERGE, "dataset", str(change.dataset.id), change.actor, was, is_now)
+
+
+def no_branch(name: PointerName, dataset: DatasetRef) -> PointerMissing:
+    """The dataset has no branch of that name."""
+    return PointerMissing(f"dataset {dataset.slug!r} has no branch {name!r}: `dsplatform branch list {dataset.slug}` lists them")

@@ -9,7 +9,7 @@ from dsplatform.core.interfaces import AccessControl, DatasetDirectory
 from dsplatform.core.types import PermissionType, PointerName, pointer_name
 from dsplatform.core.values import DatasetRef
 from dsplatform.versioning.history import Names
-from dsplatform.versioning.model import Demand, PointerMissing, Protection
+from dsplatform.versioning.model import Demand, PointerMissing, Protection, no_branch
 from dsplatform.versioning.protection_rows import Protections
 
 
@@ -37,7 +37,7 @@ class ProtectionService:
         name = pointer_name(branch)
         found = Names(tx, dataset.id).get(name)
         if found is None or found.is_tag:
-            raise PointerMissing(f"dataset {dataset.slug!r} has no branch {name!r}: `dsplatform branch list {dataset.slug}` lists them")
+            raise no_branch(name, dataset)
         protections = Protections(tx, dataset.id)
         old = protections.get(name)
         protections.put(name, demands, actor.user_id)

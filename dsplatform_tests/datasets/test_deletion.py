@@ -107,7 +107,7 @@ def test_nothing_that_it_holds_goes_while_it_can_be_restored(platform: Platform,
     before = rows(platform, sales)
     platform.datasets.delete_dataset(system, "sales")
     age(platform, sales, 29.99)
-    assert platform.deletion.reap() == []
+    assert platform.deletion.reap(platform.system()) == []
     assert rows(platform, sales) == before
 
 
@@ -200,8 +200,8 @@ def test_the_reaper_leaves_nothing_of_it_and_everything_of_others(platform: Plat
     kept = rows(platform, other)
     platform.datasets.delete_dataset(system, "sales")
     age(platform, sales, 30)
-    assert platform.deletion.reap() == [sales]
-    assert platform.deletion.reap() == []
+    assert platform.deletion.reap(platform.system()) == [sales]
+    assert platform.deletion.reap(platform.system()) == []
     assert not any(rows(platform, sales).values())
     assert rows(platform, other) == kept
     assert make.column(platform.db, "SELECT version_id FROM inbox") == [None]
@@ -229,14 +229,14 @@ def test_a_reaper_that_dies_anywhere_is_finished_by_the_next(
 
     monkeypatch.setattr(deletion, "reach", die)
     with pytest.raises(KeyboardInterrupt):
-        platform.deletion.reap()
+        platform.deletion.reap(platform.system())
     left = rows(platform, sales)
     assert left["datasets"] == 1
     assert sum(left.values()) < sum(total.values())
     with pytest.raises(NothingToRestore):
         platform.datasets.restore_dataset(system, "sales")
     make.assert_sound(platform)
-    assert platform.deletion.reap() == [sales]
+    assert platform.deletion.reap(platform.system()) == [sales]
     assert len(reached) == batches
     assert not any(rows(platform, sales).values())
     make.assert_sound(platform)

@@ -45,7 +45,7 @@ def test_a_dropped_file_that_breaks_the_contract_is_kept_from_main_and_the_run_s
     shown = materialization(instance, "dataset_versions", "sales")
     assert str(shown["branch"]).startswith("quarantine/")
     assert make.held(platform, sales(platform)) == {"orders.csv": b"id,name\n1,ann\n"}
-    (entry, *_) = platform.ingestion.outcomes(only=InboxState.ACCEPTED)
+    (entry, *_) = platform.ingestion.outcomes(platform.system(), only=InboxState.ACCEPTED)
     assert "kept from main by its contract, and stored on quarantine/" in (entry.reason or "")
     assert [path.name for path in (platform.settings.processed_dir or platform.settings.home).rglob("orders*.csv")]
 
@@ -54,7 +54,7 @@ def test_a_rejected_drop_lies_in_rejected_with_the_reason(platform: Platform, in
     dropped(platform, instance, "id,name\n1,ann\n")
     platform.contracts.set_terms(platform.actor(), sales(platform), policy=Policy.ENFORCE, on_breach=OnBreach.REJECT)
     dropped(platform, instance, "id\n1\n")
-    (entry,) = platform.ingestion.outcomes(only=InboxState.REJECTED)
+    (entry,) = platform.ingestion.outcomes(platform.system(), only=InboxState.REJECTED)
     assert "column 'name' (string) was removed" in (entry.reason or "")
     assert platform.settings.rejected_dir is not None
     lying = {path.name: path for path in platform.settings.rejected_dir.rglob("orders*")}

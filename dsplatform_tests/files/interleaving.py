@@ -23,7 +23,7 @@ def due(db: Database) -> None:
 
 
 def collector(platform: Platform, grace: timedelta = gc.GRACE) -> GarbageCollector:
-    return GarbageCollector(platform.db, platform.gc._storage, platform.schemas, grace=grace)
+    return GarbageCollector(platform.db, platform.gc._storage, platform.schemas, platform.permissions, grace=grace)
 
 
 def review(platform: Platform) -> int:

@@ -47,12 +47,12 @@ def waits(platform: Platform, table: str, column: str) -> list[timedelta]:
 
 def test_what_nothing_names_goes_a_day_after_its_last_reference_and_its_bytes_eight_days_later(platform: Platform) -> None:
     file_id = dead(platform)
-    assert platform.gc.collect() == gc.Garbage(False, Amount(), Amount(), Amount(), Amount())
+    assert platform.gc.collect(platform.system()) == gc.Garbage(False, Amount(), Amount(), Amount(), Amount())
     (wait,) = waits(platform, "gc_queue", "review_after")
     assert timedelta(hours=23, minutes=59) < wait <= timedelta(hours=24)
 
     set_due(platform, "gc_queue", "review_after")
-    done = platform.gc.collect()
+    done = platform.gc.collect(platform.system())
     assert (done.unreferenced, done.purged) == (Amount(1, 4), Amount())
     with pytest.raises(FileMissing):
         platform.files.get_file(file_id)
@@ -62,7 +62,7 @@ def test_what_nothing_names_goes_a_day_after_its_last_reference_and_its_bytes_ei
     assert timedelta(days=7, hours=23, minutes=59) < wait <= timedelta(days=8)
 
     set_due(platform, "tombstones", "purge_after")
-    assert platform.gc.collect().purged == Amount(1, 4)
+    assert platform.gc.collect(platform.system()).purged == Amount(1, 4)
     assert make.objects(platform) == make.buried(platform) == set()
     make.assert_sound(platform)
 
@@ -97,7 +97,7 @@ def test_each_kind_of_reference_keeps_a_file(refer: Callable[[Platform, bytes], 
     file_id = dead(platform, b"shared")
     refer(platform, b"shared")
     set_due(platform, "gc_queue", "review_after")
-    assert platform.gc.collect().unreferenced.count == 0
+    assert platform.gc.collect(platform.system()).unreferenced.count == 0
     assert make.content(platform, file_id) == b"shared"
     assert file_id not in make.column(platform.db, "SELECT file_id FROM gc_queue")
 
@@ -116,7 +116,7 @@ def test_the_test_above_finds_a_collector_that_forgets_to_ask(
     file_id = dead(platform, b"shared")
     refer(platform, b"shared")
     set_due(platform, "gc_queue", "review_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert not exists(platform, file_id)
 
 
@@ -133,7 +133,7 @@ def test_the_collector_asks_every_foreign_key_that_names_a_file(platform: Platfo
 def test_a_session_that_expires_gives_up_what_it_staged(platform: Platform) -> None:
     reference = make.stored(platform, b"staged")
     set_due(platform, "upload_sessions", "expires_at")
-    assert platform.gc.collect().sessions == Amount(1, 6)
+    assert platform.gc.collect(platform.system()).sessions == Amount(1, 6)
     assert platform.files.get_file(reference.file_id).reference_count == 0
     assert make.column(platform.db, "SELECT file_id FROM gc_queue") == [reference.file_id]
     assert make.drained(platform) == 1
@@ -142,7 +142,7 @@ def test_a_session_that_expires_gives_up_what_it_staged(platform: Platform) -> N
 
 def test_a_session_that_is_alive_is_left_alone(platform: Platform) -> None:
     reference = make.stored(platform, b"staged")
-    assert platform.gc.collect().sessions == Amount()
+    assert platform.gc.collect(platform.system()).sessions == Amount()
     assert platform.files.get_file(reference.file_id).reference_count == 1
 
 
@@ -165,7 +165,7 @@ def test_what_was_found_in_a_content_goes_with_it(platform: Platform) -> None:
             hash=content_hash,
         )
     set_due(platform, "gc_queue", "review_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert sorted(make.column(platform.db, "SELECT content_hash FROM file_schemas")) == ["a" * 64, "b" * 64]
 
 
@@ -192,19 +192,21 @@ def test_an_expired_upload_buries_what_it_wrote_except_what_a_file_names(platfor
     alive = storage_key(ContentHash("b" * 64), uuid4())
     intent(platform, alive, expired=False)
 
-    assert platform.gc.collect().uploads == Amount(1)
+    assert platform.gc.collect(platform.system()).uploads == Amount(1)
     assert make.buried(platform) == {lost}
     (wait,) = waits(platform, "tombstones", "purge_after")
     assert wait > timedelta(hours=24), "a sleeping uploader may still write"
     assert make.column(platform.db, "SELECT unnest(storage_keys) FROM upload_intents") == [alive]
     set_due(platform, "tombstones", "purge_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert make.objects(platform) == {named}
 
 
 def test_an_uploader_that_sleeps_has_a_day_whatever_the_grace_is(platform: Platform) -> None:
     intent(platform, storage_key(ContentHash("a" * 64), uuid4()))
-    GarbageCollector(platform.db, platform.gc._storage, platform.schemas, grace=timedelta()).collect()
+    GarbageCollector(platform.db, platform.gc._storage, platform.schemas, platform.permissions, grace=timedelta()).collect(
+        platform.system()
+    )
     (wait,) = waits(platform, "tombstones", "purge_after")
     assert wait > timedelta(hours=23, minutes=59)
 
@@ -219,11 +221,11 @@ def test_temporary_files_of_uploads_that_are_no_more_go_after_a_day(platform: Pl
             "INSERT INTO upload_intents (id, backend, storage_keys, expires_at) VALUES (:id, 'local', '{}', now() + interval '1 hour')",
             id=alive,
         )
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert len(make.spooled(platform)) == 2
     now = storage.now()
     monkeypatch.setattr(storage, "now", lambda: now + timedelta(hours=25))
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert [name.partition(".")[0] for name in make.spooled(platform)] == [alive.hex]
 
 
@@ -236,7 +238,7 @@ def test_an_object_that_a_file_names_again_is_never_deleted(platform: Platform, 
     with platform.db.transaction() as tx:
         tx.execute("INSERT INTO tombstones (storage_key, reason, purge_after) VALUES (:k, 'unreferenced', now() - interval '1 s')", k=key)
     with caplog.at_level(logging.ERROR):
-        assert platform.gc.collect().purged == Amount()
+        assert platform.gc.collect(platform.system()).purged == Amount()
     assert key in caplog.text
     assert make.content(platform, reference.file_id) == b"restored"
     assert make.buried(platform) == set()
@@ -245,10 +247,10 @@ def test_an_object_that_a_file_names_again_is_never_deleted(platform: Platform, 
 def test_an_object_that_is_gone_already_counts_as_deleted(platform: Platform) -> None:
     path = make.object_path(platform, dead(platform))
     set_due(platform, "gc_queue", "review_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     path.unlink()
     set_due(platform, "tombstones", "purge_after")
-    assert platform.gc.collect().purged == Amount(1, 4)
+    assert platform.gc.collect(platform.system()).purged == Amount(1, 4)
     assert make.buried(platform) == set()
 
 
@@ -256,18 +258,18 @@ def test_an_object_that_cannot_be_deleted_is_tried_again_later(platform: Platfor
     paths = [make.object_path(platform, dead(platform, data)) for data in (b"stuck", b"free")]
     stuck = str(paths[0].relative_to(paths[0].parents[1]))
     set_due(platform, "gc_queue", "review_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     set_due(platform, "tombstones", "purge_after")
     storage = platform.gc._storage
     delete = storage.delete
     monkeypatch.setattr(storage, "delete", lambda keys: {**delete([k for k in keys if k != stuck]), stuck: "permission denied"})
-    done = platform.gc.collect()
+    done = platform.gc.collect(platform.system())
     assert (done.purged, done.failed) == (Amount(1, 4), 1)
     assert make.column(platform.db, "SELECT attempts FROM tombstones WHERE storage_key = :k", k=stuck) == [1]
     monkeypatch.undo()
-    assert platform.gc.collect().purged.count == 0, "leased for ten minutes"
+    assert platform.gc.collect(platform.system()).purged.count == 0, "leased for ten minutes"
     set_due(platform, "tombstones", "purge_after")
-    assert platform.gc.collect().purged == Amount(1, 5)
+    assert platform.gc.collect(platform.system()).purged == Amount(1, 5)
     assert make.objects(platform) == set()
 
 
@@ -277,7 +279,7 @@ def test_an_object_that_cannot_be_deleted_is_tried_again_later(platform: Platfor
 def every_kind(platform: Platform) -> None:
     dead(platform, b"dies")
     set_due(platform, "gc_queue", "review_after")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     set_due(platform, "tombstones", "purge_after")
     for data in (b"two", b"three"):
         dead(platform, data)
@@ -292,7 +294,7 @@ def test_a_plan_says_what_a_collection_then_does_and_changes_nothing(platform: P
     every_kind(platform)
     tables = ("files", "staged_files", "upload_sessions", "upload_intents", "gc_queue", "tombstones", "store_binding")
     before = [make.column(platform.db, f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables]
-    plan = platform.gc.plan()
+    plan = platform.gc.plan(platform.system())
     assert [make.column(platform.db, f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables] == before
     assert (plan.dry_run, plan.refusal) == (True, None)
     assert {kind: getattr(plan, kind) for kind in KINDS} == {
@@ -301,10 +303,10 @@ def test_a_plan_says_what_a_collection_then_does_and_changes_nothing(platform: P
         "unreferenced": Amount(2, 8),
         "purged": Amount(1, 4),
     }
-    done = platform.gc.collect()
+    done = platform.gc.collect(platform.system())
     assert not done.dry_run
     assert [getattr(done, kind) for kind in KINDS] == [getattr(plan, kind) for kind in KINDS]
-    assert [getattr(platform.gc.plan(), kind) for kind in KINDS] == [Amount()] * 4
+    assert [getattr(platform.gc.plan(platform.system()), kind) for kind in KINDS] == [Amount()] * 4
 
 
 def test_steps_are_small_and_repeated_until_nothing_is_left(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,10 +318,10 @@ def test_steps_are_small_and_repeated_until_nothing_is_left(platform: Platform, 
         make.stored(platform, b"staged %d" % number)
         intent(platform)
     make.overdue(platform.db)
-    done = platform.gc.collect()
+    done = platform.gc.collect(platform.system())
     assert [getattr(done, kind).count for kind in KINDS] == [3, 3, 5, 0]
     set_due(platform, "tombstones", "purge_after")
-    assert platform.gc.collect().purged.count == 5
+    assert platform.gc.collect(platform.system()).purged.count == 5
 
 
 def test_there_is_one_collector_at_a_time(platform: Platform) -> None:
@@ -328,7 +330,7 @@ def test_there_is_one_collector_at_a_time(platform: Platform) -> None:
         for work in (platform.gc.collect, platform.gc.mark):
             with pytest.raises(CollectionRunning):
                 work()
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
 
 
 def test_a_full_mark_finds_what_a_disabled_trigger_forgot(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,11 +342,11 @@ def test_a_full_mark_finds_what_a_disabled_trigger_forgot(platform: Platform, mo
     with platform.db.transaction() as tx:
         tx.execute("ALTER TABLE staged_files ENABLE TRIGGER USER")
     assert make.column(platform.db, "SELECT file_id FROM gc_queue") == []
-    assert platform.gc.mark() == 3
+    assert platform.gc.mark(platform.system()) == 3
     assert set(make.column(platform.db, "SELECT file_id FROM gc_queue")) == forgotten
-    assert platform.gc.mark() == 0
+    assert platform.gc.mark(platform.system()) == 0
     set_due(platform, "gc_queue", "review_after")
-    assert platform.gc.collect().unreferenced.count == 3
+    assert platform.gc.collect(platform.system()).unreferenced.count == 3
     assert all(exists(platform, file_id) for file_id in kept)
 
 
@@ -354,7 +356,7 @@ def test_every_point_of_the_crash_matrix_is_passed(platform: Platform, monkeypat
         monkeypatch.setattr(f"dsplatform.files.{module}.reach", passed.add)
     every_kind(platform)
     make.commit(platform, make.dataset(platform), {"a": b"a"})
-    platform.gc.collect(sweep=True)
+    platform.gc.collect(platform.system(), sweep=True)
     platform.gc.fold()
     ours = {name for name in failpoints.POINTS if name.partition(".")[0] in {"expiry", "gc", "purge", "sweep", "fold"}}
     assert passed == ours

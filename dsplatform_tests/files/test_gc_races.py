@@ -117,7 +117,7 @@ def test_a_collector_never_waits_for_a_transaction_that_came_first(
         running = pool.submit(other, platform, reference)
         assert standing.wait(make.PATIENCE)
         try:
-            assert platform.gc.collect().unreferenced.count == 0
+            assert platform.gc.collect(platform.system()).unreferenced.count == 0
         finally:
             go.set()
         running.result(make.PATIENCE)
@@ -157,7 +157,7 @@ def test_an_upload_that_expires_between_its_barrier_and_its_commit_is_refused_an
     def expired() -> None:
         with platform.db.transaction() as tx:
             assert tx.execute("UPDATE upload_intents SET expires_at = now() - interval '1 second'") == 1
-        assert platform.gc.collect().uploads.count == 1
+        assert platform.gc.collect(platform.system()).uploads.count == 1
 
     after(monkeypatch, StagedUpload, "seal", expired)
     with pytest.raises(UploadExpired):
@@ -183,7 +183,12 @@ def test_an_upload_whose_time_is_over_while_it_commits_is_passed_by(
             tx.execute(f"ALTER DATABASE {name} SET search_path = later, public, pg_catalog")
         with Database(database_url) as later:
             assert make.column(later, "SELECT count(*) FROM upload_intents WHERE expires_at < now()") == [1]
-            assert GarbageCollector(later, platform.gc._storage, platform.schemas).collect().uploads.count == 0
+            assert (
+                GarbageCollector(later, platform.gc._storage, platform.schemas, platform.permissions)
+                .collect(platform.system())
+                .uploads.count
+                == 0
+            )
 
     after(monkeypatch, StagedUpload, "record", collect_later)
     reference = make.stored(platform, DATA)
@@ -195,13 +200,13 @@ def test_a_held_file_is_reviewed_again(platform: Platform) -> None:
     reference = orphan(platform)
     with platform.db.transaction() as tx:
         tx.execute("SELECT 1 FROM files WHERE id = :id FOR KEY SHARE", id=reference.file_id)
-        assert platform.gc.collect().unreferenced.count == 0
+        assert platform.gc.collect(platform.system()).unreferenced.count == 0
     (wait, attempts) = next(
         (row["wait"], row["attempts"]) for row in _rows(platform, "SELECT review_after - now() AS wait, attempts FROM gc_queue")
     )
     assert (timedelta(minutes=9) < wait <= timedelta(minutes=10), attempts) == (True, 1)
     due(platform.db)
-    assert platform.gc.collect().unreferenced.count == 1
+    assert platform.gc.collect(platform.system()).unreferenced.count == 1
 
 
 def _rows(platform: Platform, sql: str) -> list[Any]:
@@ -241,7 +246,7 @@ def test_many_uploaders_of_one_content_beside_a_collector_without_pause_lose_not
         def collecting() -> int:
             collected = 0
             while not stop.is_set():
-                collected += eager.collect().unreferenced.count
+                collected += eager.collect(platform.system()).unreferenced.count
             return collected
 
         def next_round() -> None:
@@ -303,9 +308,10 @@ def test_no_statement_of_a_collection_looks_at_all_files(platform: Platform, mon
         seen.append((sql, dict(params)))
         return run(self, sql, params)
 
+    system = platform.system()
     with monkeypatch.context() as patch:
         patch.setattr(Transaction, "_run", noted)
-        assert collector(platform, timedelta()).collect().purged.count == 20
+        assert collector(platform, timedelta()).collect(system).purged.count == 20
     assert any("DELETE FROM files" in sql for sql, _ in seen)
     for sql, params in seen:
         if not sql.startswith("SET"):

@@ -59,17 +59,17 @@ def candidates(platform: Platform) -> set[str]:
 
 def test_what_two_sweeps_find_is_buried_and_goes_eight_days_later(platform: Platform) -> None:
     key = stray(platform)
-    assert platform.gc.collect(sweep=True).strays == Amount()
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert (candidates(platform), make.buried(platform)) == ({key}, set())
-    assert platform.gc.collect(sweep=True).strays == Amount(1, 5)
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount(1, 5)
     assert make.buried(platform) == {key}
     (wait,) = make.column(platform.db, "SELECT purge_after - now() FROM tombstones")
     assert timedelta(days=7, hours=23) < wait <= timedelta(days=8)
-    assert platform.gc.collect(sweep=True).strays == Amount()
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert candidates(platform) == set()
     assert path_of(platform, key).exists()
     make.overdue(platform.db)
-    assert platform.gc.collect().purged == Amount(1, 5)
+    assert platform.gc.collect(platform.system()).purged == Amount(1, 5)
     assert not path_of(platform, key).exists()
     make.assert_sound(platform)
 
@@ -77,14 +77,14 @@ def test_what_two_sweeps_find_is_buried_and_goes_eight_days_later(platform: Plat
 def test_a_plan_counts_strays_and_is_no_sweep(platform: Platform) -> None:
     stray(platform)
     for _ in range(2):
-        assert platform.gc.plan(sweep=True).strays == Amount(1, 5)
+        assert platform.gc.plan(platform.system(), sweep=True).strays == Amount(1, 5)
     assert candidates(platform) == make.buried(platform) == set()
 
 
 def test_what_only_one_sweep_finds_stays(platform: Platform) -> None:
     """The first sweep finds an object whose row comes later (a restore): the second one takes it from the list."""
     key = stray(platform)
-    platform.gc.collect(sweep=True)
+    platform.gc.collect(platform.system(), sweep=True)
     with platform.db.transaction() as tx:
         tx.execute(
             "INSERT INTO files (content_hash, file_size, storage_type, file_path, file_type) VALUES (:hash, 5, 'local', :key, 'text')",
@@ -92,7 +92,7 @@ def test_what_only_one_sweep_finds_stays(platform: Platform) -> None:
             key=key,
         )
     other = stray(platform)
-    assert platform.gc.collect(sweep=True).strays == Amount()
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert candidates(platform) == {other}
     assert make.buried(platform) == set()
 
@@ -113,14 +113,14 @@ def test_young_objects_named_ones_and_foreign_names_are_left_alone(platform: Pla
     foreign.write_text("not ours")
     os.utime(foreign, (0, 0))
     for _ in range(3):
-        assert platform.gc.collect(sweep=True).strays == Amount()
+        assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert candidates(platform) == make.buried(platform) == set()
 
 
 def test_an_upload_that_finishes_after_the_listing_keeps_its_object(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is listed while only the intent names it, and its row comes before the database is asked."""
     key = stray(platform)
-    platform.gc.collect(sweep=True)
+    platform.gc.collect(platform.system(), sweep=True)
 
     def recorded(_name: str) -> None:
         with platform.db.transaction() as tx:
@@ -132,7 +132,7 @@ def test_an_upload_that_finishes_after_the_listing_keeps_its_object(platform: Pl
             )
 
     monkeypatch.setattr(sweep, "reach", recorded)
-    assert platform.gc.collect(sweep=True).strays == Amount()
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert make.buried(platform) == set()
 
 
@@ -154,7 +154,7 @@ def a_replica(platform: Platform, _: pytest.MonkeyPatch) -> None:
 
 
 def a_restored_database(platform: Platform, _: pytest.MonkeyPatch) -> None:
-    platform.gc.restored()
+    platform.gc.restored(platform.system())
 
 
 def a_store_that_does_not_answer(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,11 +234,11 @@ FOR_SWEEPS: dict[str, tuple[Sabotage, str]] = FOR_ALL | {
 def everything_due(platform: Platform) -> str:
     """Something of each kind that a collection with a sweep would delete or bury; answers with a stray that a sweep has found."""
     key = stray(platform)
-    platform.gc.collect(sweep=True)
+    platform.gc.collect(platform.system(), sweep=True)
     for data in (b"first", b"second"):
         platform.files.delete_reference(make.stored(platform, data))
         make.overdue(platform.db)
-        platform.gc.collect()
+        platform.gc.collect(platform.system())
     platform.files.delete_reference(make.stored(platform, b"third"))
     make.stored(platform, b"expires")
     make.overdue(platform.db)
@@ -258,9 +258,9 @@ def test_in_doubt_nothing_at_all_is_deleted(name: str, sweeping: bool, platform:
     sabotage(platform, monkeypatch)
     before = state(platform)
     with pytest.raises((CollectionRefused, Unavailable), match=reason):
-        platform.gc.collect(sweep=sweeping)
+        platform.gc.collect(platform.system(), sweep=sweeping)
     assert state(platform) == before
-    plan = platform.gc.plan(sweep=sweeping)
+    plan = platform.gc.plan(platform.system(), sweep=sweeping)
     assert reason in (plan.refusal or "")
     assert plan.purged.count > 0, "it would have been deleted"
 
@@ -273,13 +273,13 @@ def test_in_doubt_nothing_is_swept(name: str, platform: Platform, monkeypatch: p
     before = state(platform)
     for _ in range(2):
         with pytest.raises((CollectionRefused, Unavailable), match=reason):
-            platform.gc.collect(sweep=True)
+            platform.gc.collect(platform.system(), sweep=True)
     assert state(platform) == before
 
 
 def test_without_its_sabotage_the_sweep_above_buries(platform: Platform) -> None:
     key = everything_due(platform)
-    assert platform.gc.collect(sweep=True).strays == Amount(1, 5)
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount(1, 5)
     assert key in make.buried(platform)
 
 
@@ -289,7 +289,7 @@ def test_a_page_that_is_missing_saves_what_is_on_it(platform: Platform, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(platform.gc._storage, "list", lambda: iter([rest]))
         for _ in range(2):
-            assert platform.gc.collect(sweep=True).strays == Amount()
+            assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert key not in make.buried(platform)
 
 
@@ -302,7 +302,7 @@ def test_a_sweep_keeps_a_bounded_number_of_findings_and_the_next_one_finds_the_r
         stray(platform)
     counts: list[int] = []
     while not counts or sum(counts) < 5:
-        done = platform.gc.collect(sweep=True).strays
+        done = platform.gc.collect(platform.system(), sweep=True).strays
         assert done is not None
         counts.append(done.count)
     assert max(counts) == 2
@@ -314,15 +314,15 @@ def test_a_sweep_keeps_a_bounded_number_of_findings_and_the_next_one_finds_the_r
 def test_a_database_is_bound_to_the_first_store_and_to_no_other(
     platform: Platform, settings: Settings, database_url: str, tmp_path: Path
 ) -> None:
-    platform.gc.plan()
+    platform.gc.plan(platform.system())
     assert make.column(platform.db, "SELECT store_id FROM store_binding") == []
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     assert make.column(platform.db, "SELECT store_id FROM store_binding") == [platform.gc._storage.store_id()]
     with (
         bootstrap(replace(settings, storage_url=str(tmp_path / "other")), database_url) as other,
         pytest.raises(CollectionRefused, match="belongs to store"),
     ):
-        other.gc.collect()
+        other.gc.collect(other.system())
 
 
 def test_a_database_with_files_is_not_bound_to_a_store_that_has_none_of_them(
@@ -330,11 +330,11 @@ def test_a_database_with_files_is_not_bound_to_a_store_that_has_none_of_them(
 ) -> None:
     """T23: the first collection ever, with the wrong address."""
     with bootstrap(replace(settings, storage_url=str(tmp_path / "other")), database_url) as other:
-        assert "has none of the" in (other.gc.plan().refusal or "")
+        assert "has none of the" in (other.gc.plan(other.system()).refusal or "")
         with pytest.raises(CollectionRefused, match="has none of the"):
-            other.gc.collect()
+            other.gc.collect(other.system())
     assert make.column(platform.db, "SELECT store_id FROM store_binding") == []
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
 
 
 def test_after_a_restore_nothing_goes_until_an_operator_says_so(platform: Platform) -> None:
@@ -343,19 +343,19 @@ def test_after_a_restore_nothing_goes_until_an_operator_says_so(platform: Platfo
     with platform.db.transaction() as tx:
         for key in (platform.files.get_file(kept.file_id).storage_key, stray(platform)):
             tx.execute("INSERT INTO tombstones (storage_key, reason, purge_after) VALUES (:k, 'x', now() - interval '1 s')", k=key)
-    platform.gc.restored()
+    platform.gc.restored(platform.system())
     with pytest.raises(CollectionRefused, match="clear-restore-flag"):
-        platform.gc.collect()
+        platform.gc.collect(platform.system())
     assert platform.gc._purge() == (Amount(), 0)
-    assert platform.gc.clear_restore_flag() == 1
-    assert platform.gc.collect().purged.count == 1
+    assert platform.gc.clear_restore_flag(platform.system()) == 1
+    assert platform.gc.collect(platform.system()).purged.count == 1
     assert make.content(platform, kept.file_id) == b"came back"
 
 
 def test_what_a_sweep_found_before_a_restore_does_not_count_afterwards(platform: Platform) -> None:
     key = stray(platform)
-    platform.gc.collect(sweep=True)
-    platform.gc.restored()
-    platform.gc.clear_restore_flag()
-    assert platform.gc.collect(sweep=True).strays == Amount()
+    platform.gc.collect(platform.system(), sweep=True)
+    platform.gc.restored(platform.system())
+    platform.gc.clear_restore_flag(platform.system())
+    assert platform.gc.collect(platform.system(), sweep=True).strays == Amount()
     assert candidates(platform) == {key}

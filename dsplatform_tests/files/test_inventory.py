@@ -35,7 +35,7 @@ def test_every_reference_of_a_file_is_told(platform: Platform, system: Actor) ->
     staged = make.stored(platform, b"shared")
     for name in ("shop", "depot"):
         make.commit(platform, make.dataset(platform, name), {"a.csv": b"shared"})
-    reasons = platform.inventory.why(hash_of(platform, staged.file_id))
+    reasons = platform.inventory.why(platform.system(), hash_of(platform, staged.file_id))
     assert (reasons.file_id, reasons.file_size, reasons.state, reasons.references) == (staged.file_id, 6, "ok", 3)
     assert reasons.components == (Component("depot", 1, "a.csv"), Component("shop", 1, "a.csv"))
     (session,) = reasons.staged
@@ -47,7 +47,7 @@ def test_every_reference_of_a_file_is_told(platform: Platform, system: Actor) ->
 def test_an_overlay_is_told_as_one(platform: Platform) -> None:
     make.commit(platform, make.dataset(platform, "shop"), {"a": b"a"})
     (overlay,) = make.column(platform.db, "SELECT overlay_file_id FROM dataset_versions")
-    assert platform.inventory.why(str(overlay)).overlays == (Overlay("shop", 1),)
+    assert platform.inventory.why(platform.system(), str(overlay)).overlays == (Overlay("shop", 1),)
 
 
 def test_a_file_on_its_way_out_says_where_it_is(platform: Platform) -> None:
@@ -55,13 +55,13 @@ def test_a_file_on_its_way_out_says_where_it_is(platform: Platform) -> None:
     content_hash = hash_of(platform, reference.file_id)
     key = platform.files.get_file(reference.file_id).storage_key
     platform.files.delete_reference(reference)
-    reasons = platform.inventory.why(content_hash)
+    reasons = platform.inventory.why(platform.system(), content_hash)
     assert (reasons.references, reasons.staged) == (0, ())
     assert reasons.review_after is not None
 
     make.overdue(platform.db)
-    platform.gc.collect()
-    reasons = platform.inventory.why(content_hash[:8])
+    platform.gc.collect(platform.system())
+    reasons = platform.inventory.why(platform.system(), content_hash[:8])
     assert (reasons.content_hash, reasons.file_id, reasons.file_size) == (content_hash, None, None)
     (buried,) = reasons.buried
     assert buried == Buried(key, "unreferenced", buried.until)
@@ -69,7 +69,7 @@ def test_a_file_on_its_way_out_says_where_it_is(platform: Platform) -> None:
 
     make.drained(platform)
     with pytest.raises(NotFound, match="nothing is left of it"):
-        platform.inventory.why(content_hash)
+        platform.inventory.why(platform.system(), content_hash)
 
 
 def test_an_upload_that_may_be_writing_the_content_is_told(platform: Platform) -> None:
@@ -81,14 +81,14 @@ def test_an_upload_that_may_be_writing_the_content_is_told(platform: Platform) -
             "VALUES (gen_random_uuid(), 'local', ARRAY['x', :key], now() + interval '1 hour')",
             key=key,
         )
-    (until,) = platform.inventory.why(hash_of(platform, reference.file_id)).uploads
+    (until,) = platform.inventory.why(platform.system(), hash_of(platform, reference.file_id)).uploads
     assert until > datetime.now(UTC)
 
 
 def test_lists_are_cut_and_the_number_is_not(platform: Platform) -> None:
     make.commit(platform, make.dataset(platform), {f"{number:02}": b"same" for number in range(10)})
     (file_id,) = make.column(platform.db, "SELECT DISTINCT file_id FROM dataset_version_files")
-    reasons = platform.inventory.why(str(file_id), limit=3)
+    reasons = platform.inventory.why(platform.system(), str(file_id), limit=3)
     assert [one.component for one in reasons.components] == ["00", "01", "02"]
     assert reasons.references == 10
 
@@ -101,15 +101,15 @@ def test_eight_digits_name_a_content_when_no_other_begins_so(platform: Platform)
                 hash=f"abcdef012{number}{ending}",
                 key=f"key {number}",
             )
-    assert platform.inventory.why("ABCDEF0120").content_hash == "abcdef0120" + "0" * 54
+    assert platform.inventory.why(platform.system(), "ABCDEF0120").content_hash == "abcdef0120" + "0" * 54
     with pytest.raises(Conflict, match="several contents begin with abcdef01"):
-        platform.inventory.why("abcdef01")
+        platform.inventory.why(platform.system(), "abcdef01")
     for nonsense in ("abcdef0", "no such thing", "", "0" * 65 + "a"):
         with pytest.raises(Invalid, match="8 to 64"):
-            platform.inventory.why(nonsense)
+            platform.inventory.why(platform.system(), nonsense)
     for unknown in ("1234567", "99999999", "a" * 64, "9" * 30):
         with pytest.raises(NotFound):
-            platform.inventory.why(unknown)
+            platform.inventory.why(platform.system(), unknown)
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------------------
@@ -142,14 +142,14 @@ def test_bytes_are_live_historical_shared_or_pending(platform: Platform, system:
     platform.files.delete_reference(make.stored(platform, b"8" * 800))
     with platform.db.transaction() as tx:
         tx.execute("UPDATE gc_queue SET review_after = now() - interval '1 s' WHERE file_id = (SELECT max(id) FROM files)")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
 
     live = 500_000 + 40_000 + 200 + overlays(platform, "shop", (3, 4))
     historical = 10 + 3_000 + overlays(platform, "shop", (1, 2))
     of_shop = DatasetUsage("shop", 5 + 4, live, historical, 0, 200)
     of_depot = DatasetUsage("depot", 1 + 1, 200 + overlays(platform, "depot", (1,)), 0, 0, 200)
     assert platform.inventory.usage_of(system, shop) == of_shop
-    usage = platform.inventory.usage()
+    usage = platform.inventory.usage(platform.system())
     assert usage.datasets == (of_depot, of_shop)
     assert usage.live == of_shop.live + of_depot.live - 200
     assert (usage.historical, usage.staged, usage.pending) == (historical, 6_000_000, 70)
@@ -169,7 +169,7 @@ def test_what_only_deleted_versions_and_datasets_name_is_pending(platform: Platf
         tx.execute("UPDATE dataset_versions SET purged_at = now() WHERE id = :id", id=first.version_id)
         tx.execute("UPDATE datasets SET deleted_at = now() WHERE slug = 'depot'")
     assert platform.inventory.usage_of(system, shop).pending == 10
-    usage = platform.inventory.usage()
+    usage = platform.inventory.usage(platform.system())
     assert usage.pending == 10 + 3_000 + overlays(platform, "depot", (1,))
     assert usage.named == 200
     assert {one.dataset: (one.live, one.historical) for one in usage.datasets}["depot"] == (0, 0)
@@ -177,7 +177,7 @@ def test_what_only_deleted_versions_and_datasets_name_is_pending(platform: Platf
 
 def test_an_empty_dataset_and_an_empty_store_take_nothing(platform: Platform, system: Actor) -> None:
     assert platform.inventory.usage_of(system, make.dataset(platform, "shop")) == DatasetUsage("shop", 0, 0, 0, 0, 0)
-    usage = platform.inventory.usage()
+    usage = platform.inventory.usage(platform.system())
     assert (usage.stored, usage.datasets) == (0, ())
 
 

@@ -104,7 +104,7 @@ def test_damage_names_each_version_that_it_touches(platform: Platform) -> None:
     make.commit(platform, make.dataset(platform, "other"), {"copy": b"shared"})
     (damaged,) = set(make.column(platform.db, "SELECT file_id FROM dataset_version_files WHERE component_name IN ('a', 'copy')"))
     flip(path_of(platform, damaged))
-    (damage,) = platform.scrub.contents().damages
+    (damage,) = platform.scrub.contents(platform.system()).damages
     assert [(use.dataset, use.version_number, use.component) for use in damage.uses] == [
         ("other", 1, "copy"),
         ("sales", 2, "a"),
@@ -112,7 +112,7 @@ def test_damage_names_each_version_that_it_touches(platform: Platform) -> None:
     ]
     (overlay,) = make.column(platform.db, "SELECT overlay_file_id FROM dataset_versions WHERE version_number = 2")
     flip(path_of(platform, overlay))
-    uses = {damage.file_id: damage.uses for damage in platform.scrub.contents().damages}
+    uses = {damage.file_id: damage.uses for damage in platform.scrub.contents(platform.system()).damages}
     assert uses[overlay] == (FileUse(overlay, "sales", 2, None),)
     assert len(uses) == 2  # what was found before is damaged still, and said again
 
@@ -121,11 +121,11 @@ def test_what_is_left_is_kept_in_quarantine_and_in_its_place(platform: Platform)
     reference = make.stored(platform, b"content")
     path = path_of(platform, reference.file_id)
     _open(path).write_bytes(b"c0ntent")
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
     copy = Path(platform.settings.storage_url) / "quarantine" / path.parent.name / path.name
     assert (copy.read_bytes(), path.read_bytes()) == (b"c0ntent", b"c0ntent")
     path.write_bytes(b"c00tent")
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
     assert copy.read_bytes() == b"c0ntent"  # what was found first
     assert make.spooled(platform) == []
 
@@ -137,10 +137,10 @@ def test_damage_is_reported_although_there_is_no_room_for_quarantine(platform: P
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("dsplatform.files.stores.shutil.copyfile", full)
-    (damage,) = platform.scrub.contents().damages
+    (damage,) = platform.scrub.contents(platform.system()).damages
     assert not damage.quarantined
     monkeypatch.undo()
-    (damage,) = platform.scrub.contents().damages
+    (damage,) = platform.scrub.contents(platform.system()).damages
     assert damage.quarantined
 
 
@@ -159,7 +159,7 @@ def test_a_new_upload_heals_every_version(rot: str, where: str, platform: Platfo
     for path in old:
         ROT[rot](path)
     if rot in {"flip", "zero"}:  # an upload looks at presence and size; what only a reading shows must have been read
-        assert platform.scrub.contents().damaged_files == 20
+        assert platform.scrub.contents(platform.system()).damaged_files == 20
         assert states(platform)["damaged"] == 20
     with pytest.raises(FileDamaged):
         make.held(platform, dataset, "1")
@@ -169,18 +169,18 @@ def test_a_new_upload_heals_every_version(rot: str, where: str, platform: Platfo
     assert states(platform) == {"ok": 23}
     assert make.buried(platform) == {f"{path.parent.name}/{path.name}" for path in old}
     make.assert_sound(platform)
-    assert platform.scrub.contents().damages == []
+    assert platform.scrub.contents(platform.system()).damages == []
 
 
 def test_what_an_operator_restored_is_cleared_after_a_full_reading(platform: Platform) -> None:
     reference = make.stored(platform, b"content")
     path = _open(path_of(platform, reference.file_id))
     path.write_bytes(b"c0ntent")
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
     path.write_bytes(b"content")
-    assert platform.scrub.presence().cleared == []
+    assert platform.scrub.presence(platform.system()).cleared == []
     assert states(platform) == {"damaged": 1}
-    assert platform.scrub.contents().cleared == [reference.content_hash]
+    assert platform.scrub.contents(platform.system()).cleared == [reference.content_hash]
     make.assert_sound(platform)
 
 
@@ -198,7 +198,7 @@ def test_a_heal_while_the_old_object_is_read_is_not_undone(platform: Platform, m
         return finding
 
     monkeypatch.setattr(verification, "_read_once", healed_meanwhile)
-    assert platform.scrub.contents().damages == []
+    assert platform.scrub.contents(platform.system()).damages == []
     assert states(platform) == {"ok": 1}
     assert make.buried(platform)
 
@@ -214,7 +214,7 @@ def test_a_good_reading_does_not_clear_a_mark_that_came_after_it(platform: Platf
         return finding
 
     monkeypatch.setattr(verification, "_read_once", marked_meanwhile)
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
     assert states(platform) == {"damaged": 1}
 
 
@@ -258,7 +258,7 @@ READERS: dict[str, Callable[[], BytesIO]] = {
 def test_a_reading_that_fails_once_marks_nothing(reader: str, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = make.stored(platform, b"bytes")
     failed = failing(monkeypatch, READERS[reader], 1)
-    outcome = platform.scrub.contents()
+    outcome = platform.scrub.contents(platform.system())
     assert (len(failed), outcome.damages, outcome.unreadable) == (1, [], [])
     assert states(platform) == {"ok": 1}
     assert make.column(platform.db, "SELECT verified_at FROM files") != [None]
@@ -272,18 +272,18 @@ def test_that_claim_fails_when_there_is_no_second_reading(platform: Platform, mo
     make.stored(platform, b"bytes")
     failing(monkeypatch, READERS["other bytes"], 1)
     monkeypatch.setattr(verification, "range", lambda _: [0], raising=False)
-    assert platform.scrub.contents().damaged_files == 1
+    assert platform.scrub.contents(platform.system()).damaged_files == 1
 
 
 def test_bytes_that_cannot_be_read_are_damage_and_a_silent_store_is_none(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     make.stored(platform, b"bytes")
     with monkeypatch.context() as patched:
         failing(patched, READERS["a timeout"], 2)
-        outcome = platform.scrub.contents()
+        outcome = platform.scrub.contents(platform.system())
         assert (outcome.damages, len(outcome.unreadable), states(platform)) == ([], 1, {"ok": 1})
         assert make.column(platform.db, "SELECT verified_at FROM files") == [None]  # first in the next pass
     failing(monkeypatch, READERS["an input error"], 2)
-    (damage,) = platform.scrub.contents().damages
+    (damage,) = platform.scrub.contents(platform.system()).damages
     assert damage.finding == "it cannot be read: Input/output error"
 
 
@@ -292,7 +292,7 @@ def test_a_store_that_answers_no_more_ends_the_pass(platform: Platform, monkeypa
         make.stored(platform, b"%d" % number)
     failed = failing(monkeypatch, READERS["a timeout"], 1_000)
     with pytest.raises(Unavailable, match="does not let file"):
-        platform.scrub.contents()
+        platform.scrub.contents(platform.system())
     assert len(set(failed)) == PATIENCE
     assert states(platform) == {"ok": PATIENCE + 5}
 
@@ -316,7 +316,7 @@ def test_bounded_passes_go_on_where_the_last_one_ended(platform: Platform, monke
     monkeypatch.setattr(scrubbing, "PAGE", 3)
     hashes = [make.stored(platform, b"%04d" % number).content_hash for number in range(10)]
     read = _reads(platform, monkeypatch)
-    outcomes = [platform.scrub.contents(max_bytes=16) for _ in range(5)]
+    outcomes = [platform.scrub.contents(platform.system(), max_bytes=16) for _ in range(5)]
     assert {(outcome.files, outcome.bytes_read, outcome.finished) for outcome in outcomes} == {(4, 16, False)}
     assert read[:10] == hashes  # those that were never read, in the order of their ids
     assert read[10:18] == hashes[:8]  # then the longest unread; those that were recorded together are equally old
@@ -324,20 +324,20 @@ def test_bounded_passes_go_on_where_the_last_one_ended(platform: Platform, monke
         tx.execute("UPDATE files SET verified_at = now() - id * interval '1 hour'")
     new = make.stored(platform, b"new").content_hash
     del read[:]
-    assert platform.scrub.contents().finished
+    assert platform.scrub.contents(platform.system()).finished
     assert read == [new, *reversed(hashes)]
 
 
 def test_a_file_larger_than_the_bound_is_read_all_the_same(platform: Platform) -> None:
     make.stored(platform, bytes(1000))
     make.stored(platform, b"small")
-    assert [platform.scrub.contents(max_bytes=10).bytes_read for _ in range(2)] == [1000, 5]
+    assert [platform.scrub.contents(platform.system(), max_bytes=10).bytes_read for _ in range(2)] == [1000, 5]
 
 
 def test_a_damaged_file_does_not_keep_the_others_from_being_read(platform: Platform) -> None:
     flip(path_of(platform, make.stored(platform, bytes(100)).file_id))
     make.stored(platform, b"1" * 100)
-    outcomes = [platform.scrub.contents(max_bytes=100) for _ in range(3)]
+    outcomes = [platform.scrub.contents(platform.system(), max_bytes=100) for _ in range(3)]
     assert [outcome.damaged_files for outcome in outcomes] == [1, 0, 1]
 
 
@@ -354,10 +354,10 @@ def test_a_pass_that_was_killed_keeps_what_was_recorded(platform: Platform, monk
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(scrubbing, "examine", dies)
-        platform.scrub.contents()
+        platform.scrub.contents(platform.system())
     assert make.column(platform.db, "SELECT id FROM files WHERE verified_at IS NOT NULL ORDER BY id") == [1, 2]
     read = _reads(platform, monkeypatch)
-    platform.scrub.contents(max_bytes=3)
+    platform.scrub.contents(platform.system(), max_bytes=3)
     assert len(read) == 3
 
 
@@ -365,16 +365,16 @@ def test_256_shards_together_read_every_file_once(platform: Platform, monkeypatc
     hashes = sorted(make.stored(platform, b"%d" % number).content_hash for number in range(60))
     read = _reads(platform, monkeypatch)
     shards = {content_hash[:2] for content_hash in hashes} | {"00", "ff"}
-    assert sum(platform.scrub.presence(shard).files for shard in shards) == 60
+    assert sum(platform.scrub.presence(platform.system(), shard).files for shard in shards) == 60
     for shard in shards:
-        platform.scrub.contents(shard)
+        platform.scrub.contents(platform.system(), shard)
     assert sorted(read) == hashes
     for prefix in (hashes[0][:1], hashes[0][:5], hashes[0]):
         path_of(platform, make.column(platform.db, "SELECT id FROM files WHERE content_hash = :h", h=hashes[0])[0]).unlink(missing_ok=True)
-        assert platform.scrub.presence(prefix).damaged_files == 1
+        assert platform.scrub.presence(platform.system(), prefix).damaged_files == 1
     for bad in ("G", "AB", "0" * 65, "a\n", "%"):
         with pytest.raises(Invalid, match="hexadecimal"):
-            platform.scrub.contents(bad)
+            platform.scrub.contents(platform.system(), bad)
 
 
 def test_no_more_bytes_per_second_are_read_than_allowed(platform: Platform) -> None:
@@ -388,8 +388,8 @@ def test_no_more_bytes_per_second_are_read_than_allowed(platform: Platform) -> N
 
     for number in range(8):
         make.stored(platform, bytes([number]) * 1_000)
-    scrub = Scrub(platform.db, platform.files._storage, platform.versions, clock=lambda: now, sleep=sleep)
-    assert scrub.contents(bytes_per_second=500).bytes_read == 8_000
+    scrub = Scrub(platform.db, platform.files._storage, platform.versions, platform.permissions, clock=lambda: now, sleep=sleep)
+    assert scrub.contents(platform.system(), bytes_per_second=500).bytes_read == 8_000
     assert sum(waits) == pytest.approx(16)
     assert max(waits) == pytest.approx(2)
 
@@ -398,7 +398,7 @@ def test_two_scrubbers_at_once_agree(platform: Platform, settings: object) -> No
     ids = [make.stored(platform, b"%d" % number).file_id for number in range(300)]
     for file_id in ids[::3]:
         flip(path_of(platform, file_id))
-    outcomes = make.at_once(*[lambda: platform.scrub.contents()] * 2)
+    outcomes = make.at_once(*[lambda: platform.scrub.contents(platform.system())] * 2)
     assert [outcome.damaged_files for outcome in outcomes] == [100, 100]
     assert states(platform) == {"ok": 200, "damaged": 100}
 

@@ -14,7 +14,7 @@ from dsplatform.files.model import UploadExpired
 from dsplatform.files.repository import Intents
 from dsplatform.files.upload import StagedUpload
 from dsplatform.versioning.model import HeadMoved
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests import make
 
 
@@ -71,18 +71,18 @@ def test_mutant_an_upload_that_lives_again_names_objects_that_are_gone(platform:
 def test_a_version_that_is_overtaken_and_then_sleeps_too_long_is_refused(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     sales = make.dataset(platform)
     make.commit(platform, sales, {"a": b"1"})
-    rebase = VersionService._rebase
+    rebase = Publisher._rebase
 
-    def asleep(self: VersionService, *args: object) -> object:
+    def asleep(self: Publisher, *args: object) -> object:
         make.drained(platform)
         return rebase(self, *args)  # type: ignore[arg-type]
 
     def overtaken(*_: object) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(VersionService, "_rebase", asleep)
+        monkeypatch.setattr(Publisher, "_rebase", asleep)
         raise HeadMoved("somebody else was first")
 
-    monkeypatch.setattr("dsplatform.versioning.repository.Pointers.move", overtaken)
+    monkeypatch.setattr("dsplatform.versioning.pointers.Pointers.move", overtaken)
     with pytest.raises(UploadExpired):
         make.commit(platform, sales, {"b": b"2"})
     assert make.held(platform, sales) == {"a": b"1"}
@@ -123,7 +123,7 @@ def _recorded_after_its_copy_was_given_up(platform: Platform) -> None:
         platform.files.delete_reference(theirs)
         with platform.db.transaction() as tx:
             tx.execute("UPDATE gc_queue SET review_after = now()")
-        platform.gc.collect()
+        platform.gc.collect(platform.system())
         with pytest.raises(UploadOvertaken):
             _attempt(platform, upload, [shared, other], undone=False)
         upload.reconcile()
@@ -144,7 +144,7 @@ def test_a_content_that_was_recorded_and_collected_is_not_recorded_again_from_th
         _attempt(platform, upload, [shared], undone=False)
         with platform.db.transaction() as tx:  # as if its version had been deleted long ago
             tx.execute("INSERT INTO gc_queue (file_id, review_after) SELECT id, now() - interval '1 second' FROM files")
-        assert platform.gc.collect().unreferenced.count == 1
+        assert platform.gc.collect(platform.system()).unreferenced.count == 1
         with pytest.raises(UploadOvertaken):
             _attempt(platform, upload, [shared, other], undone=False)
         with pytest.raises(Unavailable, match="upload it again"):

@@ -211,7 +211,7 @@ def test_an_object_becomes_a_version_with_a_schema_and_can_be_read_back(cloud: P
     large = random.randbytes(2 * 1024 * 1024)
     drop(bucket, "sales/large.bin", large)
     ingest(cloud)
-    entries = {entry.source_path: entry for entry in cloud.ingestion.outcomes()}
+    entries = {entry.source_path: entry for entry in cloud.ingestion.outcomes(cloud.system())}
     assert {path: entry.state for path, entry in entries.items()} == {
         "sales/a.csv": "accepted",
         "sales/large.bin": "accepted",
@@ -239,7 +239,7 @@ def test_the_same_content_again_is_a_duplicate_and_a_lost_object_is_healed(cloud
     assert [problem.invariant for problem in make.problems(cloud)] == ["I2"]
     drop(bucket, "sales/b.csv", b"id\n1\n")
     ingest(cloud)
-    assert [entry.state for entry in cloud.ingestion.outcomes()] == ["accepted", "accepted"]
+    assert [entry.state for entry in cloud.ingestion.outcomes(cloud.system())] == ["accepted", "accepted"]
     assert make.problems(cloud) == []
 
 
@@ -251,7 +251,7 @@ def test_a_large_batch_does_not_wait_for_itself(cloud: Platform, tmp_path: Path)
         size = 300_000 if number % 25 == 0 else 100
         (folder / f"{number}.bin").write_bytes(random.Random(number % 250).randbytes(size))
     for _ in range(2):
-        report = cloud.ingestion.ingest_paths([folder], "batch", username="system")
+        report = cloud.ingestion.ingest_paths(cloud.system(), [folder], "batch")
         assert report.postponed == []
         assert report.rejected == []
     assert report.files_duplicate == 300
@@ -271,9 +271,9 @@ def test_a_store_that_fails_in_the_middle_of_a_batch_records_nothing(
         writes = iter(range(10_000))
         s3_proxy.chaos = lambda request: s3.reset() if request.method == "PUT" and next(writes) > 50 else None
         with pytest.raises(Unavailable, match="does not answer"):
-            platform.ingestion.ingest_paths([folder], "batch", username="system")
+            platform.ingestion.ingest_paths(platform.system(), [folder], "batch")
         s3_proxy.chaos = lambda _request: None
         assert make.column(platform.db, "SELECT id FROM dataset_versions") == []
-        report = platform.ingestion.ingest_paths([folder], "batch", username="system")
+        report = platform.ingestion.ingest_paths(platform.system(), [folder], "batch")
         assert report.files_stored == 100
         make.assert_sound(platform)

@@ -13,7 +13,8 @@ from dsplatform.core.settings import Settings
 from dsplatform.core.types import PermissionType
 from dsplatform.ingestion.model import InboxState, IngestReport, Sighting
 from dsplatform.ingestion.repository import Inbox
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.pointers import Pointers
+from dsplatform_tests import make
 
 
 def drop(platform: Platform, path: str, content: str = "id,name\n1,ann\n", *, done: bool = True) -> Path:
@@ -206,7 +207,7 @@ def test_what_cannot_be_taken_is_refused_with_its_reason_and_the_rest_goes_in(pl
     assert rejected is not None
     assert (rejected / "sales" / "empty.csv.reason.json").exists()
     assert set(content(platform, "sales")) == {"good.csv"}
-    assert sorted(entry.source_path for entry in platform.ingestion.outcomes(only=InboxState.REJECTED)) == sorted(said)
+    assert sorted(entry.source_path for entry in platform.ingestion.outcomes(platform.system(), only=InboxState.REJECTED)) == sorted(said)
 
 
 def test_a_file_without_read_permission_is_refused(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +409,7 @@ def test_without_compare_and_swap_an_overtaken_commit_loses_the_other(
 
 
 def _by_hand(platform: Platform, path: Path) -> None:
-    platform.ingestion.ingest_paths([path], "sales", username="system")
+    platform.ingestion.ingest_paths(platform.system(), [path], "sales")
 
 
 # --- named files ---------------------------------------------------------------------------------------------------------------------
@@ -418,7 +419,7 @@ def test_named_files_and_folders_become_one_version(platform: Platform, tmp_path
     (tmp_path / "in" / "2026").mkdir(parents=True)
     (tmp_path / "in" / "2026" / "a.csv").write_text("a")
     (tmp_path / "b.csv").write_text("b")
-    report = platform.ingestion.ingest_paths([tmp_path / "in", tmp_path / "b.csv"], "sales", username="system", message="by hand")
+    report = platform.ingestion.ingest_paths(platform.system(), [tmp_path / "in", tmp_path / "b.csv"], "sales", message="by hand")
     assert content(platform, "sales@1") == {"2026/a.csv": b"a", "b.csv": b"b"}
     assert (tmp_path / "b.csv").exists()
     assert report.versions[0].added == 2
@@ -430,7 +431,7 @@ def test_named_files_report_what_was_refused(platform: Platform, tmp_path: Path)
     (tmp_path / "in" / "a.csv").write_text("a")
     (tmp_path / "in" / "empty.csv").write_text("")
     os.mkfifo(tmp_path / "in" / "fifo.csv")
-    report = platform.ingestion.ingest_paths([tmp_path / "in"], "sales", username="system")
+    report = platform.ingestion.ingest_paths(platform.system(), [tmp_path / "in"], "sales")
     assert {Path(path).name for path in reasons(report)} == {"empty.csv", "fifo.csv"}
     assert set(content(platform, "sales")) == {"a.csv"}
 
@@ -438,13 +439,13 @@ def test_named_files_report_what_was_refused(platform: Platform, tmp_path: Path)
 def test_replacing_with_a_file_that_cannot_be_taken_changes_nothing(platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text("a")
-    platform.ingestion.ingest_paths([tmp_path / "in"], "sales", username="system")
+    platform.ingestion.ingest_paths(platform.system(), [tmp_path / "in"], "sales")
     (tmp_path / "in" / "b.csv").write_text("")
     with pytest.raises(Invalid, match="nothing was changed"):
-        platform.ingestion.ingest_paths([tmp_path / "in"], "sales", username="system", replace_all=True)
+        platform.ingestion.ingest_paths(platform.system(), [tmp_path / "in"], "sales", replace_all=True)
     os.mkfifo(tmp_path / "in" / "c.csv")
     with pytest.raises(Invalid, match="nothing was changed"):
-        platform.ingestion.ingest_paths([tmp_path / "in"], "sales", username="system", replace_all=True)
+        platform.ingestion.ingest_paths(platform.system(), [tmp_path / "in"], "sales", replace_all=True)
     assert set(content(platform, "sales@latest")) == {"a.csv"}
     assert platform.versions.find(platform.actor(), "sales@latest")[1].number == 1
 
@@ -452,8 +453,8 @@ def test_replacing_with_a_file_that_cannot_be_taken_changes_nothing(platform: Pl
 def test_replacing_leaves_out_what_is_not_named(platform: Platform, tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(name)
-        platform.ingestion.ingest_paths([tmp_path / name], "sales", username="system")
-    platform.ingestion.ingest_paths([tmp_path / "b.csv"], "sales", username="system", replace_all=True)
+        platform.ingestion.ingest_paths(platform.system(), [tmp_path / name], "sales")
+    platform.ingestion.ingest_paths(platform.system(), [tmp_path / "b.csv"], "sales", replace_all=True)
     assert set(content(platform, "sales")) == {"b.csv"}
 
 
@@ -462,7 +463,7 @@ def test_two_named_files_of_one_name_are_refused(platform: Platform, tmp_path: P
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.csv").write_text(folder)
     with pytest.raises(Invalid, match="would both be component"):
-        platform.ingestion.ingest_paths([tmp_path / "x" / "a.csv", tmp_path / "y" / "a.csv"], "sales", username="system")
+        platform.ingestion.ingest_paths(platform.system(), [tmp_path / "x" / "a.csv", tmp_path / "y" / "a.csv"], "sales")
 
 
 def test_a_dataset_can_be_named_by_its_slug(platform: Platform, tmp_path: Path) -> None:
@@ -470,20 +471,21 @@ def test_a_dataset_can_be_named_by_its_slug(platform: Platform, tmp_path: Path) 
     mine = platform.datasets.create_dataset(platform.actor(), "sales")
     assert mine.slug == "sales~2"
     (tmp_path / "a.csv").write_text("a")
-    report = platform.ingestion.ingest_paths([tmp_path / "a.csv"], "sales~2", username="system")
+    report = platform.ingestion.ingest_paths(platform.system(), [tmp_path / "a.csv"], "sales~2")
     assert report.versions[0].dataset.id == mine.id
 
 
-def test_an_unknown_user_is_an_error(platform: Platform, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="user 'nobody'"):
-        platform.ingestion.ingest_paths([tmp_path], "sales", username="nobody")
-
-
-def test_who_may_not_write_is_told_so_and_nothing_is_stored(platform: Platform, tmp_path: Path) -> None:
-    platform.datasets.create_dataset(platform.permissions.create_user("ann"), "sales")
+def test_who_may_not_write_is_told_so_and_nothing_is_stored(platform: Platform, system: Actor, tmp_path: Path) -> None:
+    ben = platform.permissions.create_user("ben")
+    sales = platform.datasets.create_dataset(system, "sales")
+    platform.permissions.grant_permission(system, ben, PermissionType.READ, sales.id)
     (tmp_path / "a.csv").write_text("a")
-    report = platform.ingestion.ingest_paths([tmp_path / "a.csv"], "sales", username="system")
-    assert "lacks the right" in reasons(report)[str(tmp_path / "a.csv")]
+    report = platform.ingestion.ingest_paths(ben, [tmp_path / "a.csv"], "sales")
+    assert "lacks the right 'write'" in reasons(report)[str(tmp_path / "a.csv")]
+    assert make.column(platform.db, "SELECT count(*) FROM files") == [0]
+    platform.permissions.grant_permission(system, ben, PermissionType.WRITE, sales.id)
+    (committed,) = platform.ingestion.ingest_paths(ben, [tmp_path / "a.csv"], "sales").versions
+    assert (committed.dataset, committed.version_number) == (sales, 1)
 
 
 def test_an_entry_shows_what_became_of_its_file(platform: Platform) -> None:
@@ -491,7 +493,7 @@ def test_an_entry_shows_what_became_of_its_file(platform: Platform) -> None:
     drop(platform, "sales/waits.csv", done=False)
     report = ingest(platform)
     platform.schemas.capture_version_schema(report.versions[0].version_id)
-    waiting, taken = platform.ingestion.outcomes()
+    waiting, taken = platform.ingestion.outcomes(platform.system())
     assert (waiting.source_path, waiting.state) == ("sales/waits.csv", "seen")
     assert (taken.source_path, taken.dataset, taken.version_number) == ("sales/a.csv", "sales", 1)
     assert (taken.rows, taken.columns, taken.stored, taken.schema_captured) == (2, 2, True, True)

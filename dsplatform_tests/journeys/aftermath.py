@@ -63,7 +63,7 @@ def left_over(platform: Platform) -> dict[str, object]:
         os.utime(path, (then, then))
     for sweep in (False, True, True, False):
         make.overdue(platform.db)
-        platform.gc.collect(sweep=sweep)
+        platform.gc.collect(platform.system(), sweep=sweep)
         make.drained(platform)
     platform.gc.fold()
     rows = {

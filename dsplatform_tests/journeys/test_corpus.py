@@ -53,10 +53,12 @@ def test_every_ugly_file_ends_accepted_or_refused_with_a_reason(platform: Platfo
     platform.deliver()
     for version_id in platform.schemas.pending(100):
         platform.schemas.capture_version_schema(version_id)
-    captured = {entry.source_path: entry for entry in platform.ingestion.outcomes(limit=1_000) if entry.state != "rejected"}
+    captured = {
+        entry.source_path: entry for entry in platform.ingestion.outcomes(platform.system(), limit=1_000) if entry.state != "rejected"
+    }
     assert all(entry.schema_captured for entry in captured.values())
     for version in report.versions:
-        for component in platform.schemas.schema_of(version.version_id).components:
+        for component in platform.schemas.schema_of(platform.system(), version.dataset, version.version_id).components:
             assert component.layout is not None or component.reason, component.name
     assert make.problems(platform) == []
 

@@ -68,7 +68,7 @@ def test_a_dataset_is_reaped_entirely_and_nothing_else(platform: Platform, datab
         tx.execute("UPDATE datasets SET deleted_at = now() - interval '30 days' WHERE id = :id", id=sales.id)
     monkeypatch.setattr(deletion, "BATCH", 1)
     kills = 0
-    while killed(platform, database_url, "dataset.reaping", lambda own: own.deletion.reap()):
+    while killed(platform, database_url, "dataset.reaping", lambda own: own.deletion.reap(own.system())):
         kills += 1
         make.assert_sound(platform)
     assert kills == 2 + 24 + 4  # pointers, components, versions

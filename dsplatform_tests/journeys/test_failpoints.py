@@ -114,7 +114,7 @@ def damage(platform: Platform, seed: int) -> None:
     else:
         path.write_bytes(b"" if seed % 3 == 1 else bytes(path.stat().st_size))
     if seed % 3 == 2:
-        assert platform.scrub.contents().damaged_files == 1, "a size that is right shows no damage to an upload"
+        assert platform.scrub.contents(platform.system()).damaged_files == 1, "a size that is right shows no damage to an upload"
 
 
 def damage_unseen(platform: Platform, seed: int) -> None:
@@ -126,7 +126,7 @@ def mend(platform: Platform, seed: int) -> None:
     """Whoever sends the right bytes heals them."""
     platform.files.delete_reference(make.stored(platform, works.common(seed)))
     platform.files.delete_reference(make.stored(platform, works.common(seed - seed % 3 + seed % 2)))
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
 
 
 def garbage(platform: Platform, seed: int) -> None:
@@ -241,7 +241,7 @@ def test_a_kill_loses_nothing_and_leaves_nothing(
     assert aftermath.unstaged(platform, acknowledged) == [] or job in {"collect", "sweep"}
     assert aftermath.unreachable(platform) == []
     platform.deletion.resume()
-    platform.deletion.reap()
+    platform.deletion.reap(platform.system())
     assert aftermath.left_over(platform) == {}
     assert aftermath.lost(platform, still_there(platform, acknowledged)) == []
     aftermath.settled(platform)
@@ -266,7 +266,7 @@ def forget_some(platform: Platform, seed: int) -> None:
             platform.deletion.delete_version(platform.actor(), f"{slug}@{numbers[seed % len(numbers)]}")
     with platform.db.transaction() as tx:
         tx.execute("UPDATE gc_queue SET review_after = now() - interval '1 second'")
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
 
 
 def still_there(platform: Platform, acknowledged: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -20,8 +20,8 @@ from dsplatform.files import refuse
 from dsplatform.files.repository import Files
 from dsplatform.local import EmbeddedPostgres
 from dsplatform.versioning import branches, deletion, retention
-from dsplatform.versioning.repository import Pointers
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.pointers import Pointers
+from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests import conftest
 from dsplatform_tests.journeys.upkeep import Upkeep
 
@@ -46,7 +46,7 @@ def shared(server: EmbeddedPostgres) -> Iterator[Platform]:
     ):
         with platform.db.autocommit() as tx:
             tx.execute("DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$")
-        platform.gc.collect()  # the database is bound to its store
+        platform.gc.collect(platform.system())  # the database is bound to its store
         yield platform
 
 
@@ -116,7 +116,7 @@ def _without(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
 
 
 def commit_wherever_the_branch_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VersionService, "_expect", lambda *_: None)
+    monkeypatch.setattr(Publisher, "_expect", lambda *_: None)
 
 
 def move_without_comparing(monkeypatch: pytest.MonkeyPatch) -> None:

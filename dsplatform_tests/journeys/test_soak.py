@@ -118,9 +118,11 @@ def test_nothing_is_lost_or_leaked_whoever_dies(
         assert aftermath.unstaged(platform, _kept(ledger)) == []
         assert aftermath.lost(platform, _kept(ledger)) == []
         assert aftermath.unreachable(platform) == []
-        assert platform.verify(contents=True).problems == [], "strays of those who slept too long are young, and the sweep's"
+        assert platform.verify(platform.system(), contents=True).problems == [], (
+            "strays of those who slept too long are young, and the sweep's"
+        )
         platform.deletion.resume()
-        platform.deletion.reap()
+        platform.deletion.reap(platform.system())
         assert aftermath.left_over(platform) == {}
         assert aftermath.lost(platform, _kept(ledger)) == []
         aftermath.settled(platform)

@@ -16,7 +16,7 @@ from dsplatform.core.errors import Conflict, Gone, Invalid, NotFound, Unavailabl
 from dsplatform.core.types import FilePath
 from dsplatform.core.values import DatasetRef
 from dsplatform.files import upload
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests.journeys.crew import Ledger
 from dsplatform_tests.journeys.works import COMMON, common, dataset, digest
 
@@ -46,7 +46,7 @@ def _for_ever(platform: Platform, seed: int, ledger: Ledger, step: Step, pause: 
 
 def _meeting(ledger: Ledger) -> None:
     """Gives others time to come between a barrier and its commit, and lets the ledger know when they did."""
-    seal, reconcile, rebase = upload.StagedUpload.seal, upload.StagedUpload.reconcile, VersionService._rebase
+    seal, reconcile, rebase = upload.StagedUpload.seal, upload.StagedUpload.reconcile, Publisher._rebase
 
     def sealed(self: upload.StagedUpload) -> None:
         seal(self)
@@ -56,13 +56,13 @@ def _meeting(ledger: Ledger) -> None:
         ledger.write("met", how="overtaken")
         reconcile(self)
 
-    def rebased(self: VersionService, *args: object) -> object:
+    def rebased(self: Publisher, *args: object) -> object:
         ledger.write("met", how="head moved")
         return rebase(self, *args)  # type: ignore[arg-type]
 
     upload.StagedUpload.seal = sealed  # type: ignore[method-assign]
     upload.StagedUpload.reconcile = reconciled  # type: ignore[method-assign]
-    VersionService._rebase = rebased  # type: ignore[method-assign,assignment]
+    Publisher._rebase = rebased  # type: ignore[method-assign,assignment]
 
 
 def write(platform: Platform, seed: int, ledger: Ledger) -> None:
@@ -150,7 +150,7 @@ def _delete(platform: Platform, generator: random.Random, ledger: Ledger) -> Non
         with platform.db.transaction() as tx:
             tx.execute("UPDATE datasets SET deleted_at = now() - interval '31 days' WHERE deleted_at IS NOT NULL")
     elif fate < 0.95:
-        platform.deletion.reap()
+        platform.deletion.reap(platform.system())
     else:
         platform.deletion.resume()
 
@@ -176,7 +176,7 @@ def _collect(platform: Platform, generator: random.Random, ledger: Ledger) -> No
             ("tombstones", "storage_key", "purge_after = least(purge_after, now())"),
         ):  # passing by what others hold, so that every deadlock is the platform's own
             tx.execute(f"UPDATE {table} SET {change} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {key} FOR UPDATE SKIP LOCKED)")
-    done = platform.gc.collect(sweep=generator.random() < 0.05)
+    done = platform.gc.collect(platform.system(), sweep=generator.random() < 0.05)
     with platform.db.autocommit() as tx:
         postponed = tx.scalar("SELECT coalesce(sum(attempts), 0) FROM gc_queue")
     ledger.write(
@@ -207,12 +207,12 @@ def watch(platform: Platform, seed: int, ledger: Ledger) -> None:
 
 def _watch(platform: Platform, generator: random.Random, ledger: Ledger) -> None:
     if generator.random() < 0.5:
-        scrubbed = platform.scrub.contents(max_bytes=20_000_000)
+        scrubbed = platform.scrub.contents(platform.system(), max_bytes=20_000_000)
         ledger.write("scrubbed", files=scrubbed.files)
         if scrubbed.damaged_files:
             ledger.write("failed", trace=f"damaged: {scrubbed.damages[:3]}")
         return
-    problems = platform.verify().problems
+    problems = platform.verify(platform.system()).problems
     ledger.write("verified")
     if problems:
         ledger.write("failed", trace=f"verified: {problems[:3]}")

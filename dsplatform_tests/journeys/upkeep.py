@@ -65,7 +65,7 @@ class Upkeep(Journey):
         everything = [version for versions in going.values() for version in versions]
         freed = len(self.world.freed(everything))
         for dry_run in (True, False):
-            report = self.platform.deletion.apply_retention(dry_run=dry_run)
+            report = self.platform.deletion.apply_retention(self.platform.system(), dry_run=dry_run)
             assert [(removal.dataset, removal.versions) for removal in report.removals] == expected
             assert report.freed.files == freed
         for version in everything:
@@ -124,7 +124,7 @@ class Upkeep(Journey):
                 _refusing("NothingToRestore"),
                 lambda: self.platform.datasets.restore_dataset(self.actor, dataset.ref.slug, new_name="too late"),
             )
-            assert [reaped.id for reaped in self.platform.deletion.reap()] == [dataset.ref.id]
+            assert [reaped.id for reaped in self.platform.deletion.reap(self.platform.system())] == [dataset.ref.id]
             self.world.reap(dataset)
             self._note("reaped")
 
@@ -151,15 +151,15 @@ class Upkeep(Journey):
     @rule(passed=st.sets(st.sampled_from(TIMES)), sweep=st.sampled_from([False, False, True]))
     def collect(self, passed: set[str], sweep: bool) -> None:
         self.time_passes(passed)
-        plan = self.platform.gc.plan(sweep=sweep)
+        plan = self.platform.gc.plan(self.platform.system(), sweep=sweep)
         if sweep and self.world.rows and not any(dataset.versions for dataset in self.world.datasets):
             assert plan.refusal is not None
             try:
-                self.platform.gc.collect(sweep=True)
+                self.platform.gc.collect(self.platform.system(), sweep=True)
             except CollectionRefused:
                 return
             raise AssertionError("files without versions were swept")
-        agreed = self.platform.gc.collect(sweep=sweep)
+        agreed = self.platform.gc.collect(self.platform.system(), sweep=sweep)
         assert self._amounts(agreed) == self._amounts(plan)
         assert (agreed.sessions.count, agreed.uploads.count, agreed.unreferenced.count) == self.world.collect()
         assert not agreed.failed
@@ -195,7 +195,7 @@ class Upkeep(Journey):
             self._execute("DELETE FROM gc_queue q USING files f WHERE f.id = q.file_id AND f.content_hash = :hash", hash=content)
             del self.world.queue[content]
         forgotten = self.world.forgotten()
-        assert self.platform.gc.mark() == len(forgotten)
+        assert self.platform.gc.mark(self.platform.system()) == len(forgotten)
         self.world.release(forgotten)
         self.happened["marked by looking at all"] += len(forgotten)
 
@@ -256,12 +256,12 @@ class Upkeep(Journey):
 
     def scrub(self, reading: bool) -> None:
         if reading:
-            found = self.platform.scrub.contents()
+            found = self.platform.scrub.contents(self.platform.system())
             assert set(found.cleared) == self.world.marked - set(self.world.bad)
             assert {damage.content_hash for damage in found.damages} == set(self.world.bad)
             self.world.marked = set(self.world.bad)
         else:
-            found = self.platform.scrub.presence()
+            found = self.platform.scrub.presence(self.platform.system())
             seen = {content for content, how in self.world.bad.items() if how != "flipped"}
             assert {damage.content_hash for damage in found.damages} == seen
             self.world.marked |= seen
@@ -295,7 +295,7 @@ class Upkeep(Journey):
         for dataset in self.world.datasets:
             if not dataset.deleted:
                 self._look_at(dataset)
-        found = self.platform.verify(contents=True)
+        found = self.platform.verify(self.platform.system(), contents=True)
         expected = {("I2", content) for content in (*self.world.bad, *self.world.marked)} | {("I3", key) for key in self.world.strays}
         assert {(problem.invariant, _subject(problem.subject)) for problem in found.problems} == expected
         assert self.platform.gc.audit() == Audit(len(self.world.rows), ())
@@ -367,7 +367,7 @@ class Upkeep(Journey):
             if not dataset.deleted:
                 self.platform.datasets.delete_dataset(self.actor, dataset.name)
         self._execute("UPDATE datasets SET deleted_at = now() - interval '31 days'")
-        assert len(self.platform.deletion.reap()) == len(self.world.datasets)
+        assert len(self.platform.deletion.reap(self.platform.system())) == len(self.world.datasets)
         make.drained(self.platform)
         assert make.column(self.platform.db, "SELECT id FROM files") == []
         assert objects(self.platform) == set()

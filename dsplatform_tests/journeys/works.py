@@ -103,11 +103,11 @@ def heal(platform: Platform, seed: int, ledger: Ledger) -> None:
 
 
 def collect(platform: Platform, _seed: int, _ledger: Ledger) -> None:
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
 
 
 def sweep(platform: Platform, _seed: int, _ledger: Ledger) -> None:
-    platform.gc.collect(sweep=True)
+    platform.gc.collect(platform.system(), sweep=True)
 
 
 def fold(platform: Platform, _seed: int, _ledger: Ledger) -> None:
@@ -115,7 +115,7 @@ def fold(platform: Platform, _seed: int, _ledger: Ledger) -> None:
 
 
 def scrub(platform: Platform, _seed: int, _ledger: Ledger) -> None:
-    platform.scrub.contents()
+    platform.scrub.contents(platform.system())
 
 
 def delete_version(platform: Platform, seed: int, _ledger: Ledger) -> None:
@@ -125,7 +125,7 @@ def delete_version(platform: Platform, seed: int, _ledger: Ledger) -> None:
 
 def reap(platform: Platform, _seed: int, _ledger: Ledger) -> None:
     deletion.BATCH = 1
-    platform.deletion.reap()
+    platform.deletion.reap(platform.system())
 
 
 def ingest(platform: Platform, _seed: int, _ledger: Ledger) -> None:
@@ -150,12 +150,12 @@ def publish_slowly(platform: Platform, seed: int, ledger: Ledger) -> None:
 def collect_interrupted(platform: Platform, _seed: int, ledger: Ledger) -> None:
     """One that sleeps and loses its connection fails, and says so."""
     with suppress(Unavailable):
-        platform.gc.collect()
+        platform.gc.collect(platform.system())
         ledger.write("undisturbed")
 
 
 def sweep_interrupted(platform: Platform, _seed: int, ledger: Ledger) -> None:
     """The same, looking for strays."""
     with suppress(Unavailable):
-        platform.gc.collect(sweep=True)
+        platform.gc.collect(platform.system(), sweep=True)
         ledger.write("undisturbed")

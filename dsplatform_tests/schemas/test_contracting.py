@@ -223,6 +223,6 @@ def test_a_deleted_dataset_takes_contract_hints_and_quarantine_with_it(platform:
     platform.datasets.delete_dataset(platform.actor(), dataset.slug)
     with platform.db.transaction() as tx:
         tx.execute("UPDATE datasets SET deleted_at = now() - interval '31 days'")
-    assert [gone.slug for gone in platform.deletion.reap()] == [dataset.slug]
+    assert [gone.slug for gone in platform.deletion.reap(platform.system())] == [dataset.slug]
     for table in ("schema_contracts", "reading_hints", "quarantined_versions"):
         assert make.column(platform.db, f"SELECT count(*) FROM {table}") == [0]

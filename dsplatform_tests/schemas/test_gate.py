@@ -19,7 +19,7 @@ from dsplatform.schemas.model import FileCapture
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.versioning.enforcement import Enforcement
 from dsplatform.versioning.model import ContractBreached
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests import make
 
 GOOD = b"id,name\n1,ann\n2,bob\n"
@@ -265,15 +265,15 @@ def test_who_is_overtaken_is_judged_against_the_new_head(platform: Platform, mon
 def test_terms_that_are_set_between_judging_and_committing_count(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make.dataset(platform)
     make.commit(platform, dataset, {"orders.csv": GOOD})
-    real = VersionService._commit_draft
+    real = Publisher._commit_draft
     met: list[int] = []
 
-    def late(self: VersionService, *args: object) -> object:
+    def late(self: Publisher, *args: object) -> object:
         met.append(1)
         enforce(platform, dataset)
         return real(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(VersionService, "_commit_draft", late)
+    monkeypatch.setattr(Publisher, "_commit_draft", late)
     kept = make.commit(platform, dataset, {"orders.csv": BREAKING})
     assert (met, kept.quarantined_from, head(platform, dataset)) == ([1], "main", 1)
 
@@ -284,21 +284,21 @@ def test_writers_of_many_processes_never_bring_a_breach_to_main(
     """Two add a column, two commit files without it: whoever comes second to the column goes to quarantine, and nothing is lost."""
     meet = make.meeting(4)
     collisions: list[int] = []
-    real, rebase = VersionService._judged_draft, VersionService._rebase
+    real, rebase = Publisher._judged_draft, Publisher._rebase
 
-    def together(self: VersionService, *args: object) -> object:
+    def together(self: Publisher, *args: object) -> object:
         draft = real(self, *args)  # type: ignore[arg-type]
         meet()
         return draft
 
-    def rebased(self: VersionService, *args: object) -> object:
+    def rebased(self: Publisher, *args: object) -> object:
         collisions.append(1)
         return rebase(self, *args)  # type: ignore[arg-type]
 
     with make.crowded(settings, database_url, 12) as platform:
         dataset, _ = enforced(platform)
-        monkeypatch.setattr(VersionService, "_judged_draft", together)
-        monkeypatch.setattr(VersionService, "_rebase", rebased)
+        monkeypatch.setattr(Publisher, "_judged_draft", together)
+        monkeypatch.setattr(Publisher, "_rebase", rebased)
         files = [b"id,name,age\n%d,ann,30\n" % number if number % 2 else b"id,name\n%d,ann\n" % number for number in range(4)]
         done = make.at_once(*(partial(make.commit, platform, dataset, {"orders.csv": data}) for data in files))
         assert len(collisions) >= 3

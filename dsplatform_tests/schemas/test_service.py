@@ -1,6 +1,6 @@
 """Schemas of versions: captured once per content, kept per version, compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from dsplatform.schemas.comparing.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
 from dsplatform.schemas.service import SchemaNotCaptured
+from dsplatform_tests import make
 
 
 @pytest.fixture
@@ -66,14 +67,14 @@ def test_a_version_gets_the_schema_of_each_of_its_files(platform: Platform, comm
     version = commit(orders_csv="id,price\n007,1.5\n008,\n", stock_jsonl='{"sku": "x"}\n', empty_bin="\x00\x01", bad_json="[1,")
     summary = platform.schemas.capture_version_schema(version)
     assert (summary.rows, summary.columns, summary.unreadable, summary.changed) == (3, 2, 1, True)
-    schema = platform.schemas.schema_of(version)
+    schema = platform.schemas.schema_of(*make.of(platform, version))
     assert {item.name: item.status for item in schema.components} == {
         "orders.csv": Status.OK,
         "stock.jsonl": Status.OK,
         "empty.bin": Status.OPAQUE,
         "bad.json": Status.UNREADABLE,
     }
-    assert sorted(platform.schemas.columns(version)) == [
+    assert sorted(platform.schemas.columns(*make.of(platform, version))) == [
         ("orders.csv: id", "string", False),
         ("orders.csv: price", "float64", True),
         ("stock.jsonl: sku", "string", False),
@@ -103,7 +104,7 @@ def test_the_same_bytes_under_another_ending_are_read_again(platform: Platform, 
     version = commit(remove=["a.csv"], a_log="one column\nof words\n")
     platform.schemas.capture_version_schema(version)
     assert asked == ["a.csv", "a.log"]
-    assert [item.status for item in platform.schemas.schema_of(version).components] == [Status.OPAQUE]
+    assert [item.status for item in platform.schemas.schema_of(*make.of(platform, version)).components] == [Status.OPAQUE]
 
 
 def test_capturing_again_reads_nothing_and_answers_the_same(platform: Platform, commit: Commits, asked: list[str]) -> None:
@@ -136,7 +137,7 @@ def test_a_committed_version_waits_until_it_is_captured(platform: Platform, comm
     platform.deliver()
     assert platform.schemas.pending(10) == [version]
     with pytest.raises(SchemaNotCaptured, match=f"version {version} is not captured yet"):
-        platform.schemas.schema_of(version)
+        platform.schemas.schema_of(*make.of(platform, version))
     with platform.db.transaction() as tx:
         assert platform.schemas.figures(tx, version) is None
     platform.schemas.capture_version_schema(version)
@@ -148,7 +149,7 @@ def test_an_announcement_after_the_capture_changes_nothing(platform: Platform, c
     platform.schemas.capture_version_schema(version)
     platform.deliver()
     assert platform.schemas.pending(10) == []
-    assert platform.schemas.schema_of(version).rows == 1
+    assert platform.schemas.schema_of(*make.of(platform, version)).rows == 1
 
 
 def test_a_version_that_nobody_announced_is_not_forgotten(platform: Platform, commit: Commits) -> None:
@@ -172,29 +173,47 @@ def test_only_a_change_of_the_columns_counts_as_changed(platform: Platform, comm
         commit(a_csv="x,z\n1,w\n"),
     ]
     assert [platform.schemas.capture_version_schema(version).changed for version in versions] == [True, False, False, True, True]
-    assert platform.schemas.change(versions[0]) is None
-    change = platform.schemas.change(versions[3])
+    assert platform.schemas.change(*make.of(platform, versions[0])) is None
+    change = platform.schemas.change(*make.of(platform, versions[3]))
     assert change is not None
     assert change.sentences() == ["a.csv: column 'z' (string) was added"]
-    assert platform.schemas.compare(versions[3], versions[4]).verdict is Verdict.BREAKING
-    assert platform.schemas.compare(versions[0], versions[1]).verdict is Verdict.IDENTICAL
+    assert platform.schemas.compare(*make.of(platform, versions[3]), versions[4]).verdict is Verdict.BREAKING
+    assert platform.schemas.compare(*make.of(platform, versions[0]), versions[1]).verdict is Verdict.IDENTICAL
 
 
 def test_names_that_postgres_cannot_hold_are_stored_with_a_replacement(platform: Platform, commit: Commits) -> None:
     version = commit(a_csv="x\x00,y\n1,2\n")
     platform.schemas.capture_version_schema(version)
-    assert [name for name, _, _ in platform.schemas.columns(version)] == ["x\ufffd", "y"]
+    assert [name for name, _, _ in platform.schemas.columns(*make.of(platform, version))] == ["x\ufffd", "y"]
 
 
-def test_a_version_that_does_not_exist_is_not_found(platform: Platform) -> None:
-    for question in (
-        platform.schemas.capture_version_schema,
-        platform.schemas.schema_of,
-        platform.schemas.change,
-        platform.schemas.columns,
-    ):
-        with pytest.raises(NotFound, match="version 999 does not exist"):
-            question(VersionId(999))
+def test_a_version_of_another_dataset_is_as_one_that_does_not_exist(
+    platform: Platform, commit: Commits, system: Actor, dataset: DatasetRef
+) -> None:
+    with pytest.raises(NotFound, match="version 999 does not exist"):
+        platform.schemas.capture_version_schema(VersionId(999))
+    version = commit(a_csv="x,y\n1,2\n")
+    platform.schemas.capture_version_schema(version)
+    other = make.dataset(platform, "other")
+    questions: list[Callable[[DatasetRef, VersionId], object]] = [
+        lambda of, wanted: platform.schemas.schema_of(system, of, wanted),
+        lambda of, wanted: platform.schemas.columns(system, of, wanted),
+        lambda of, wanted: platform.schemas.change(system, of, wanted),
+        lambda of, wanted: platform.schemas.semver(system, of, wanted),
+        lambda of, wanted: platform.schemas.unreadable(system, of, wanted),
+        lambda of, wanted: platform.schemas.profiles(system, of, wanted),
+        lambda of, wanted: platform.schemas.profile_of_each_layout(system, of, wanted, 10),
+        lambda of, wanted: platform.schemas.compare(system, of, wanted, version),
+        lambda of, wanted: platform.schemas.compare(system, of, version, wanted, before_in=dataset),
+        lambda of, wanted: platform.contracts.learn(system, of, wanted),
+        lambda of, wanted: platform.contracts.check(system, of, wanted),
+    ]
+    for question in questions:
+        question(dataset, version)
+        for of, wanted in ((other, version), (dataset, VersionId(999)), (other, VersionId(999))):
+            with pytest.raises(NotFound, match=f"dataset '{of.slug}' has no version with the id {wanted}") as caught:
+                question(of, wanted)
+            assert caught.value.code == "version_missing"
 
 
 def test_a_file_is_read_without_being_stored(platform: Platform, tmp_path: Path) -> None:
@@ -240,23 +259,23 @@ def test_each_version_has_its_number_in_whatever_order_they_are_captured(
         (3, "1.1.0", Verdict.COMPATIBLE),
         (4, "2.0.0", Verdict.BREAKING),
     ]
-    assert platform.schemas.semver(versions[1]).semver == "1.0.1"
+    assert platform.schemas.semver(*make.of(platform, versions[1])).semver == "1.0.1"
 
 
 def test_a_version_whose_schema_is_not_captured_makes_the_number_uncertain(platform: Platform, commit: Commits) -> None:
     versions = [commit(a_csv="id\n1\n"), commit(a_csv="id\n2\n"), commit(a_csv="id\n3\n")]
     platform.schemas.capture_version_schema(versions[0])
     platform.schemas.capture_version_schema(versions[2])
-    assert platform.schemas.semver(versions[0]).certain
-    assert not platform.schemas.semver(versions[2]).certain
+    assert platform.schemas.semver(*make.of(platform, versions[0])).certain
+    assert not platform.schemas.semver(*make.of(platform, versions[2])).certain
     platform.schemas.capture_version_schema(versions[1])
-    assert platform.schemas.semver(versions[2]).certain
+    assert platform.schemas.semver(*make.of(platform, versions[2])).certain
 
 
 def test_a_dataset_s_hint_decides_and_has_what_was_captured_before_read_again(platform: Platform, commit: Commits) -> None:
     version = commit(a_csv="day\n01/02/2024\n")
     platform.schemas.capture_version_schema(version)
-    assert platform.schemas.columns(version) == [("day", "string", False)]
+    assert platform.schemas.columns(*make.of(platform, version)) == [("day", "string", False)]
     assert platform.schemas.outdated(None, 10) == []
     with platform.db.transaction() as tx:
         tx.execute(
@@ -264,18 +283,17 @@ def test_a_dataset_s_hint_decides_and_has_what_was_captured_before_read_again(pl
             hints='{"date_order": "dmy"}',
             id=version,
         )
-    slug, _ = platform.versions.label(version)
+    slug = platform.versions.label(version)[0].slug
     assert platform.schemas.outdated("another", 10) == []
     assert platform.schemas.outdated(slug, 10) == [version]
     platform.schemas.capture_version_schema(version)
-    assert platform.schemas.columns(version) == [("day", "date", False)]
+    assert platform.schemas.columns(*make.of(platform, version)) == [("day", "date", False)]
     assert platform.schemas.outdated(slug, 10) == []
 
 
 def test_profiles_are_told_of_what_was_read(platform: Platform, commit: Commits) -> None:
     version = commit(a_csv="id,x\n1,2\n2,\n", b_csv="k\nv\n", bad_json="{")
-    dataset, _, _ = platform.versions.find(platform.actor(), platform.versions.label(version)[0])
-    assert platform.schemas.profiles(platform.actor(), dataset, version) == {}
+    assert platform.schemas.profiles(*make.of(platform, version)) == {}
     platform.schemas.capture_version_schema(version)
-    found = platform.schemas.profiles(platform.actor(), dataset, version)
+    found = platform.schemas.profiles(*make.of(platform, version))
     assert {key: [column.nulls for column in columns] for key, columns in found.items()} == {("a.csv", None): [0, 1], ("b.csv", None): [0]}

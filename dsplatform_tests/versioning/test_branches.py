@@ -18,7 +18,7 @@ from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.service import DatasetService
 from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.model import HeadMoved, MainStays, Pointer, PointerMissing, PointerTaken, TagsNeverMove, VersionMissing
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.pointers import Pointers
 from dsplatform_tests import make
 
 

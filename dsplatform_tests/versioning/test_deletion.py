@@ -18,8 +18,9 @@ from dsplatform.versioning import deletion as module
 from dsplatform.versioning.deletion import VersionNamed
 from dsplatform.versioning.history import Names
 from dsplatform.versioning.model import VersionMissing
+from dsplatform.versioning.pointers import Pointers
 from dsplatform.versioning.removals import Removals
-from dsplatform.versioning.repository import Pointers, Versions
+from dsplatform.versioning.repository import Versions
 from dsplatform.versioning.retention import Freed, Removal, Rule
 from dsplatform_tests import make
 
@@ -93,10 +94,10 @@ def test_every_way_to_read_it_says_gone(platform: Platform, system: Actor, sales
     reads: list[Callable[[], object]] = [
         lambda: platform.versions.get_version(system, sales, "1"),
         lambda: platform.versions.find(system, "sales@1"),
-        lambda: platform.schemas.schema_of(gone),
-        lambda: platform.schemas.columns(gone),
-        lambda: platform.schemas.compare(gone, kept),
-        lambda: platform.schemas.compare(kept, gone),
+        lambda: platform.schemas.schema_of(system, sales, gone),
+        lambda: platform.schemas.columns(system, sales, gone),
+        lambda: platform.schemas.compare(system, sales, gone, kept),
+        lambda: platform.schemas.compare(system, sales, kept, gone),
         lambda: platform.schemas.capture_version_schema(gone),
         lambda: platform.deletion.delete_version(system, "sales@1"),
         lambda: platform.deletion.preview_version(system, "sales@1"),
@@ -148,7 +149,7 @@ def test_latest_is_the_newest_that_can_be_read(platform: Platform, system: Actor
         Pointers(tx).move(sales.id, PointerName("main"), three[2].version_id, three[1].version_id)
     platform.deletion.delete_version(system, "sales@3")
     assert platform.versions.find(system, "sales@latest")[1].number == 2
-    assert platform.versions.newest_of_all() == [("sales", three[1].version_id)]
+    assert platform.versions.newest_of_all() == [(sales, three[1].version_id)]
     summary = platform.datasets.get(system, "sales")
     assert (summary.versions, summary.latest_version) == (2, 2)
     assert make.commit(platform, sales, {"new": b"next"}).version_number == 4
@@ -188,7 +189,9 @@ def test_a_name_that_is_another_datasets_slug_deletes_from_the_right_one(platfor
     assert (readable(platform, sales), readable(platform, other)) == ([2], [1, 2])
 
 
-def test_a_pending_capture_of_a_deleted_version_is_pending_no_more(platform: Platform, system: Actor, three: list[Committed]) -> None:
+def test_a_pending_capture_of_a_deleted_version_is_pending_no_more(
+    platform: Platform, system: Actor, sales: DatasetRef, three: list[Committed]
+) -> None:
     platform.deletion.delete_version(system, "sales@1")  # before its event is delivered
     platform.deliver()
     platform.deletion.delete_version(system, "sales@2")  # after
@@ -196,7 +199,7 @@ def test_a_pending_capture_of_a_deleted_version_is_pending_no_more(platform: Pla
     with pytest.raises(Gone):
         platform.schemas.capture_version_schema(three[1].version_id)
     with pytest.raises(SchemaNotCaptured):
-        platform.schemas.schema_of(three[2].version_id)
+        platform.schemas.schema_of(system, sales, three[2].version_id)
 
 
 # --- crashes -------------------------------------------------------------------------------------------------------------------
@@ -416,6 +419,6 @@ def test_a_tag_that_comes_before_the_lock_is_seen_by_a_rule(
         lock(self, tx, dataset_id)
 
     monkeypatch.setattr(DatasetService, "lock", tagged_before)
-    report = platform.deletion.apply_retention(dry_run=False)
+    report = platform.deletion.apply_retention(platform.system(), dry_run=False)
     assert [removal.versions for removal in report.removals] == [(1,)]
     assert readable(platform, sales) == [2, 3]

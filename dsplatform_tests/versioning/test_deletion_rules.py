@@ -12,7 +12,7 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.types import PointerName
 from dsplatform.core.values import Committed, DatasetRef
 from dsplatform.versioning import deletion as module
-from dsplatform.versioning.repository import Pointers
+from dsplatform.versioning.pointers import Pointers
 from dsplatform.versioning.retention import Freed, Removal, Rule
 from dsplatform_tests import make
 
@@ -68,7 +68,7 @@ def test_a_rule_leaves_what_it_keeps(
     assert plan.removal == Removal("sales", going, len(going), Freed(len(going), sum(going)))
     assert living(platform, sales) == [1, 2, 3, 4, 5]
 
-    report = platform.deletion.apply_retention(dry_run=False)
+    report = platform.deletion.apply_retention(platform.system(), dry_run=False)
     assert report.freed == plan.removal.freed
     assert list(report.removals) == ([plan.removal] if going else [])
     assert living(platform, sales) == left
@@ -80,18 +80,18 @@ def test_tags_and_heads_stay_whatever_the_rule(platform: Platform, system: Actor
     make.point(platform, sales, "v1", five[0].version_id)
     make.point(platform, sales, "dev", five[2].version_id, tag=False)
     platform.deletion.set_retention(system, "sales", Rule(1, 0))
-    platform.deletion.apply_retention(dry_run=False)
+    platform.deletion.apply_retention(platform.system(), dry_run=False)
     assert living(platform, sales) == [1, 3, 5]
-    assert platform.deletion.apply_retention(dry_run=False).removals == ()
+    assert platform.deletion.apply_retention(platform.system(), dry_run=False).removals == ()
 
 
 def test_a_dry_run_changes_nothing_and_says_what_will_go(
     platform: Platform, system: Actor, sales: DatasetRef, five: list[Committed]
 ) -> None:
     platform.deletion.set_retention(system, "sales", Rule(2, None))
-    planned = platform.deletion.apply_retention(dry_run=True)
+    planned = platform.deletion.apply_retention(platform.system(), dry_run=True)
     assert living(platform, sales) == [1, 2, 3, 4, 5]
-    assert platform.deletion.apply_retention(dry_run=False) == planned
+    assert platform.deletion.apply_retention(platform.system(), dry_run=False) == planned
 
 
 def test_without_a_rule_everything_stays(platform: Platform, system: Actor, sales: DatasetRef, five: list[Committed]) -> None:
@@ -99,7 +99,7 @@ def test_without_a_rule_everything_stays(platform: Platform, system: Actor, sale
     plan = platform.deletion.set_retention(system, "sales", None)
     assert (plan.rule, plan.removal.versions) == (None, ())
     assert platform.deletion.retention(system, "sales").rule is None
-    assert platform.deletion.apply_retention(dry_run=False).removals == ()
+    assert platform.deletion.apply_retention(platform.system(), dry_run=False).removals == ()
     assert living(platform, sales) == [1, 2, 3, 4, 5]
 
 
@@ -119,7 +119,7 @@ def test_each_dataset_has_its_own_rule(platform: Platform, system: Actor, sales:
     for number in (1, 2, 3):
         make.commit(platform, other, {"o": b"other" * number})
     platform.deletion.set_retention(system, "sales", Rule(3, None))
-    assert [removal.dataset for removal in platform.deletion.apply_retention(dry_run=False).removals] == ["sales"]
+    assert [removal.dataset for removal in platform.deletion.apply_retention(platform.system(), dry_run=False).removals] == ["sales"]
     assert living(platform, other) == [1, 2, 3]
 
 
@@ -130,10 +130,10 @@ def test_what_two_datasets_lose_together_is_freed_though_neither_frees_it_alone(
         make.commit(platform, dataset, {"a": b"both"})
         make.commit(platform, dataset, {"a": dataset.slug.encode()})
         platform.deletion.set_retention(system, dataset.slug, Rule(1, None))
-    planned = platform.deletion.apply_retention(dry_run=True)
+    planned = platform.deletion.apply_retention(platform.system(), dry_run=True)
     assert [removal.freed for removal in planned.removals] == [Freed(0, 0), Freed(0, 0)]
     assert planned.freed == Freed(1, 4)
-    platform.deletion.apply_retention(dry_run=False)
+    platform.deletion.apply_retention(platform.system(), dry_run=False)
     assert make.unnamed(platform) == (1, 4)
 
 
@@ -142,7 +142,7 @@ def test_a_dataset_that_is_deleted_meanwhile_is_left_alone(
 ) -> None:
     platform.deletion.set_retention(system, "sales", Rule(1, None))
     platform.datasets.delete_dataset(system, "sales")
-    assert platform.deletion.apply_retention(dry_run=False).removals == ()
+    assert platform.deletion.apply_retention(platform.system(), dry_run=False).removals == ()
     assert platform.deletion._mark(sales.id, {five[0].version_id: 1}) == {}
     platform.datasets.restore_dataset(system, "sales")
     assert living(platform, sales) == [1, 2, 3, 4, 5]
@@ -167,9 +167,9 @@ def test_a_crash_of_the_nightly_run_is_finished_by_the_next(
         patched.setattr(module, "BATCH", 1)
         patched.setattr(module, "reach", die)
         with pytest.raises(KeyboardInterrupt):
-            platform.deletion.apply_retention(dry_run=False)
+            platform.deletion.apply_retention(platform.system(), dry_run=False)
     assert living(platform, sales) == [5]
-    assert platform.deletion.apply_retention(dry_run=False).removals == ()
+    assert platform.deletion.apply_retention(platform.system(), dry_run=False).removals == ()
     assert make.unnamed(platform) == (4, 10)
 
 
@@ -215,7 +215,7 @@ def test_a_preview_is_exactly_what_becomes_unnamed(
         platform.datasets.delete_dataset(system, datasets["sales"].slug)
         with platform.db.transaction() as tx:
             tx.execute("UPDATE datasets SET deleted_at = now() - interval '31 days' WHERE id = :id", id=datasets["sales"].id)
-        assert [dataset.id for dataset in platform.deletion.reap()] == [datasets["sales"].id]
+        assert [dataset.id for dataset in platform.deletion.reap(platform.system())] == [datasets["sales"].id]
         after = make.unnamed(platform)
         assert promised.freed == Freed(after[0] - before[0], after[1] - before[1])
     make.assert_sound(platform)

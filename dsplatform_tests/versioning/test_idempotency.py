@@ -14,7 +14,7 @@ from dsplatform.core.errors import Conflict, Unavailable
 from dsplatform.core.settings import Settings
 from dsplatform.core.values import Committed, DatasetRef
 from dsplatform.files import service as files_service
-from dsplatform.versioning import service as versions_service
+from dsplatform.versioning import publishing
 from dsplatform_tests import make
 from dsplatform_tests.versioning.cutting import COMMIT, Relay, Where, relayed
 
@@ -114,7 +114,7 @@ def test_the_connection_may_end_at_any_message(where: Where, way: tuple[Relay, P
         raise AssertionError("a commit has more messages than that")
     assert refused >= 8
     make.overdue(platform.db)
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     make.assert_sound(platform)
 
 
@@ -134,7 +134,7 @@ def test_storing_a_file_may_lose_its_connection_at_any_message(where: Where, way
             break
     assert nth > 5
     make.overdue(platform.db)
-    platform.gc.collect()
+    platform.gc.collect(platform.system())
     make.assert_sound(platform)
 
 
@@ -163,7 +163,7 @@ class Victims:
             return real(tx, sql, params)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Transaction, "_run", run)
-        for module in (database, versions_service, files_service):
+        for module in (database, publishing, files_service):
             monkeypatch.setattr(module, "back_off", self._wait)
 
     def _wait(self, _attempt: int) -> None:
@@ -208,7 +208,7 @@ def test_who_is_chosen_for_ever_gives_up_and_leaves_nothing(platform: Platform, 
         victims = Victims(chosen, "deadlock_detected", nth=3, times=10_000)  # giving back what was written takes two statements
         with pytest.raises(Conflict, match="is being changed by many at once: try again"):
             make.commit(platform, dataset, {"a": b"1"}, actor=actor)
-        assert victims.waits == versions_service.MAX_ATTEMPTS
+        assert victims.waits == publishing.MAX_ATTEMPTS
         victims.left = 10_000
         with pytest.raises(Conflict, match="try again"):
             platform.files.store_file(actor, __file__)
@@ -218,6 +218,6 @@ def test_who_is_chosen_for_ever_gives_up_and_leaves_nothing(platform: Platform, 
 
 
 def test_the_claim_fails_when_a_victim_is_not_repeated(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions_service, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(publishing, "MAX_ATTEMPTS", 1)
     with pytest.raises((Conflict, SerializationFailed)):
         test_a_commit_that_is_chosen_at_any_statement_is_repeated("deadlock_detected", platform)

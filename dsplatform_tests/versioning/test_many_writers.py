@@ -13,8 +13,8 @@ import pytest
 from dsplatform.bootstrap import Platform
 from dsplatform.core.settings import Settings
 from dsplatform.core.values import DatasetRef
-from dsplatform.versioning.repository import Pointers
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.pointers import Pointers
+from dsplatform.versioning.publishing import Publisher
 from dsplatform.versioning.turns import Turns
 from dsplatform_tests import make
 
@@ -47,9 +47,9 @@ def write(task: Task) -> Done:
     """Sixteen threads of a process of its own."""
     done = Done([], 0)
     collided = count(1)
-    rebase = VersionService._rebase
+    rebase = Publisher._rebase
 
-    def counted(self: VersionService, *args: Any) -> Any:
+    def counted(self: Publisher, *args: Any) -> Any:
         done.collisions = next(collided)
         return rebase(self, *args)
 
@@ -59,7 +59,7 @@ def write(task: Task) -> Done:
 
     settings = Settings.from_env({"DSPLATFORM_HOME": task.home})
     with pytest.MonkeyPatch.context() as monkeypatch, make.crowded(settings, task.url, THREADS + 1) as platform:
-        monkeypatch.setattr(VersionService, "_rebase", counted)
+        monkeypatch.setattr(Publisher, "_rebase", counted)
         if not task.take_turns:
             monkeypatch.setattr(Turns, "taken", lambda *_: False)
             monkeypatch.setattr(Turns, "on", lambda *_: nullcontext())

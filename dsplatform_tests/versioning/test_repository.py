@@ -3,7 +3,8 @@ import pytest
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import ConstraintViolated
 from dsplatform.core.types import MAIN, PointerName, VersionId
-from dsplatform.versioning.repository import Pointers, Versions
+from dsplatform.versioning.pointers import Pointers
+from dsplatform.versioning.repository import Versions
 from dsplatform_tests import make
 
 

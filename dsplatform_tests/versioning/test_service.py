@@ -23,10 +23,11 @@ from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, U
 from dsplatform.datasets.service import DatasetService
 from dsplatform.files.model import FileDamaged
 from dsplatform.files.upload import StagedUpload
-from dsplatform.versioning import service as service_module
+from dsplatform.versioning import publishing
 from dsplatform.versioning.model import EmptyVersion, HeadMoved, VersionMissing
-from dsplatform.versioning.repository import Pointers, Versions
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.pointers import Pointers
+from dsplatform.versioning.publishing import Publisher
+from dsplatform.versioning.repository import Versions
 from dsplatform_tests import make
 from dsplatform_tests.strategies import component_names, small_contents
 
@@ -282,7 +283,7 @@ def test_a_version_is_named_by_number_latest_branch_or_tag(platform: Platform, s
     reference, version, components = platform.versions.find(system, "sales@v1")
     assert (reference, version.id, len(components)) == (sales, first.version_id, 1)
     assert platform.versions.find(system, "sales")[1].id == second.version_id
-    assert platform.versions.label(third.version_id) == ("sales", 3)
+    assert platform.versions.label(third.version_id) == (sales, 3)
 
 
 @pytest.mark.parametrize("ref", ["9", "0", "nothing", "٣", "1234567890", "99999999999999999999", "-1", "Main", "' OR 1=1 --"])
@@ -327,7 +328,7 @@ def test_the_newest_of_all_are_one_of_each_living_dataset_that_has_one(platform:
     make.commit(platform, dead, {"a": b"1"})
     with platform.db.transaction() as tx:
         tx.execute("UPDATE datasets SET deleted_at = now() WHERE id = :id", id=dead.id)
-    assert list(platform.versions.newest_of_all()) == [("sales", newest.version_id)]
+    assert list(platform.versions.newest_of_all()) == [(sales, newest.version_id)]
 
 
 # --- rights ------------------------------------------------------------------------------------------------------------------------
@@ -360,14 +361,14 @@ def test_a_right_that_is_lost_before_the_commit_is_missed(
 ) -> None:
     ben = platform.permissions.create_user("ben")
     platform.permissions.grant_permission(system, ben, PermissionType.WRITE, sales.id)
-    real = VersionService._hold
+    real = Publisher._hold
 
-    def hold(self: VersionService, upload: Any, drafts: Any) -> Any:
+    def hold(self: Publisher, upload: Any, drafts: Any) -> Any:
         with platform.db.transaction() as tx:
             tx.execute("DELETE FROM permissions WHERE user_id = :id", id=ben.user_id)
         return real(self, upload, drafts)
 
-    monkeypatch.setattr(VersionService, "_hold", hold)
+    monkeypatch.setattr(Publisher, "_hold", hold)
     with pytest.raises(Denied):
         make.commit(platform, sales, {"a": b"1"}, actor=ben)
     assert numbers(platform, sales) == []
@@ -402,13 +403,13 @@ def test_a_key_belongs_to_its_dataset(platform: Platform, sales: DatasetRef) -> 
 @pytest.mark.usefixtures("apart")
 def test_one_key_at_once_makes_one_version(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted = make.meeting(8)
-    real = VersionService._hold
+    real = Publisher._hold
 
-    def hold(self: VersionService, upload: Any, drafts: Any) -> Any:
+    def hold(self: Publisher, upload: Any, drafts: Any) -> Any:
         drafted()  # none has seen the key
         return real(self, upload, drafts)
 
-    monkeypatch.setattr(VersionService, "_hold", hold)
+    monkeypatch.setattr(Publisher, "_hold", hold)
     with make.crowded(settings, database_url, 8) as platform:
         dataset = make.dataset(platform)
         answers = make.at_once(*[lambda: make.commit(platform, dataset, {"a": b"1"}, idempotency_key="k")] * 8)
@@ -437,16 +438,16 @@ def test_an_expected_head_that_is_not_the_head_is_a_conflict(there: bool, platfo
 @pytest.mark.usefixtures("apart")
 def test_of_those_who_expect_one_head_at_once_one_wins(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted = make.meeting(6)
-    real = VersionService._hold
+    real = Publisher._hold
 
-    def hold(self: VersionService, upload: Any, drafts: Any) -> Any:
+    def hold(self: Publisher, upload: Any, drafts: Any) -> Any:
         drafted()
         return real(self, upload, drafts)
 
     with make.crowded(settings, database_url, 6) as platform:
         dataset = make.dataset(platform)
         head = make.commit(platform, dataset, {"a": b"0"}).version_id
-        monkeypatch.setattr(VersionService, "_hold", hold)
+        monkeypatch.setattr(Publisher, "_hold", hold)
 
         def attempt(number: int) -> bool:
             try:
@@ -468,9 +469,9 @@ def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, da
     committers, each = 16, 2
     drafts: list[int] = []
     meet = make.meeting(committers)
-    real = VersionService._draft
+    real = Publisher._draft
 
-    def draft(self: VersionService, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
+    def draft(self: Publisher, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
         drafts.append(1)
         worked_out = real(self, tx, inspection, change)
         meet()  # all have seen the same head
@@ -479,7 +480,7 @@ def test_committers_at_once_lose_nothing_and_leave_no_gap(settings: Settings, da
     with make.crowded(settings, database_url, committers + 1) as platform:  # one more for the intent of who holds the lock
         dataset = make.dataset(platform)
         make.commit(platform, dataset, {"base": b"0"})
-        monkeypatch.setattr(VersionService, "_draft", draft)
+        monkeypatch.setattr(Publisher, "_draft", draft)
 
         def work(who: int) -> Callable[[], None]:
             def commits() -> None:
@@ -506,13 +507,13 @@ def test_writers_of_one_process_take_turns_and_work_nothing_out_twice(
     settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drafts: list[int] = []
-    real = VersionService._draft
+    real = Publisher._draft
 
-    def draft(self: VersionService, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
+    def draft(self: Publisher, tx: Transaction, inspection: Inspection, change: VersionChange) -> Any:
         drafts.append(1)
         return real(self, tx, inspection, change)
 
-    monkeypatch.setattr(VersionService, "_draft", draft)
+    monkeypatch.setattr(Publisher, "_draft", draft)
     with make.crowded(settings, database_url, 8) as platform:
         dataset = make.dataset(platform)
         works: list[Callable[[], Committed]] = [
@@ -617,7 +618,7 @@ def test_a_commit_that_is_overtaken_for_ever_gives_up(platform: Platform, sales:
     def overtaken(*_: object) -> None:
         raise UploadOvertaken("again")
 
-    monkeypatch.setattr(service_module, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(publishing, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(StagedUpload, "record", overtaken)
     with pytest.raises(Conflict, match="is being changed by many at once: try again"):
         make.commit(platform, sales, {"a": b"1"})
