@@ -31,7 +31,9 @@ def _caller(request: Request, services: Services, credentials: Annotated[HTTPAut
         address=request.client.host if request.client else None,
         request_id=getattr(request.state, "request_id", None),
     )
-    return services.accounts.authenticate(credentials.credentials, origin)
+    actor: Actor = services.accounts.authenticate(credentials.credentials, origin)
+    request.state.caller = actor  # for the log
+    return actor
 
 
 Caller = Annotated[Actor, Depends(_caller)]
@@ -40,14 +42,20 @@ Caller = Annotated[Actor, Depends(_caller)]
 
 async def _dataset_name(
     dataset: Annotated[
-        str, Path(description="Id, slug, or name of a dataset of your own; digits alone are an id", examples=["sales", "17"], max_length=300)
+        str,
+        Path(description="Id, slug, or name of a dataset of your own; digits alone are an id", examples=["sales", "17"], max_length=300),
     ],
 ) -> str:
+    return by_id(dataset)
+
+
+def by_id(dataset: str) -> str:
+    """What a request calls a dataset, as the services take it: digits alone are an id, `#17`."""
     return f"#{dataset}" if dataset.isascii() and dataset.isdecimal() else dataset
 
 
 DatasetName = Annotated[str, Depends(_dataset_name)]
-"""What the path names, as the services take it; `#17` for an id. Not looked up."""
+"""What the path names, as the services take it. Not looked up."""
 
 
 def _dataset(services: Services, caller: Caller, name: DatasetName) -> DatasetRef:

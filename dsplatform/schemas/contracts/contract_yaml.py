@@ -62,6 +62,14 @@ def parse(text: str) -> Contract:
     return Contract.read(_Check(lines).document(document))
 
 
+def of_document(document: Mapping[str, Any]) -> Contract:
+    """The contract that was given as JSON. Raises `ContractUnclear`, with the place."""
+    try:
+        return parse(yaml.safe_dump(document, sort_keys=False))
+    except RecursionError as err:
+        raise ContractUnclear(f"the contract is nested too deeply: {DEEPEST} lists and mappings in each other at most") from err
+
+
 def _must_be_flat(text: str) -> None:
     """Raises `ContractUnclear` for what would make much of little: references, and nesting without end."""
     depth = 0
