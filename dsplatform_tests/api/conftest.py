@@ -10,8 +10,12 @@ from fastapi.testclient import TestClient
 from dsplatform.api.app import create_app
 from dsplatform.bootstrap import Platform
 from dsplatform.core.settings import Settings
+from dsplatform.core.types import DatasetId, PermissionType
+from dsplatform.core.values import DatasetRef
+from dsplatform_tests import make
 
 AsUser = Callable[..., TestClient]
+Grant = Callable[[str, str, int], None]
 
 
 @pytest.fixture
@@ -47,3 +51,25 @@ def as_user(client: TestClient, platform: Platform) -> AsUser:
         return known[name]
 
     return asking
+
+
+@pytest.fixture
+def sales(as_user: AsUser, platform: Platform) -> DatasetRef:
+    """Ada's dataset, with two versions."""
+    assert as_user("ada").post("/api/v1/datasets", json={"name": "sales"}).status_code == 201
+    made = platform.datasets.open(platform.actor(), "sales")
+    make.commit(platform, made, {"prices.csv": b"id,price\n1,2\n2,3\n"}, message="first")
+    make.commit(platform, made, {"prices.csv": b"id,price\n1,2.5\n2,3.5\n", "more.csv": b"a\n1\n"})
+    return made
+
+
+@pytest.fixture
+def grant(platform: Platform) -> Grant:
+    """`grant("bob", "read", sales.id)` gives a right to a user who is there."""
+
+    def granting(name: str, right: str, dataset_id: int) -> None:
+        with platform.db.transaction() as tx:
+            user = platform.permissions.actor(tx, name)
+        platform.permissions.grant_permission(platform.actor(), user, PermissionType(right), DatasetId(dataset_id))
+
+    return granting
