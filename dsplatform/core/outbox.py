@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, Table, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 
+from dsplatform.core.access import internal
 from dsplatform.core.database import Database, Transaction, metadata
 from dsplatform.core.domain import DomainEvent
 
@@ -40,6 +41,7 @@ class Outbox:
     def __init__(self, subscribers: Mapping[type[DomainEvent], Mapping[str, Handler]]) -> None:
         self._subscribers = subscribers
 
+    @internal("part of each transaction that has events")
     def store(self, tx: Transaction, events: Sequence[DomainEvent]) -> None:
         """Writes one delivery per event and subscriber, in the caller's transaction."""
         for event in events:
@@ -51,6 +53,7 @@ class Outbox:
                     payload=json.dumps(event.plain()),
                 )
 
+    @internal("what is announced is delivered whoever asks for it")
     def deliver(self, db: Database, *, limit: int = 1_000) -> int:
         """Delivers what is due, one transaction each, until nothing is or `limit` is reached. Answers how many succeeded.
 
@@ -83,6 +86,7 @@ class Outbox:
                     )
         return done
 
+    @internal("a number, for who watches the process")
     def pending(self, tx: Transaction) -> int:
         """How many deliveries wait."""
         return int(tx.scalar("SELECT count(*) FROM deliveries"))

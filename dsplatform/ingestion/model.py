@@ -1,10 +1,11 @@
 """Rules of the inbox: what a path means, which names are ignored, how an arrival moves from seen to its outcome."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dsplatform.core.domain import ValueObject
@@ -137,6 +138,26 @@ class InboxEntry(ValueObject):
     file_size: int
     schema_captured: bool
     decided_at: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], captured: Mapping[FilePath, tuple[int | None, int]] | None) -> "InboxEntry":
+        """A stored row, with (rows, columns) of each component of its version where these are captured."""
+        rows, columns = (captured or {}).get(row["component"], (None, None))
+        return cls(
+            row["id"],
+            row["path"],
+            row["dataset"] or row["path"].partition("/")[0],
+            row["branch"] or "",
+            row["state"],
+            row["reason"],
+            row["version_number"],
+            rows,
+            columns,
+            row["stored"],
+            row["file_size"],
+            captured is not None,
+            row["decided_at"].isoformat() if row["decided_at"] else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -220,12 +220,31 @@ class Inbox:
 
     def entries(self, *, limit: int, only: InboxState | None) -> Sequence[Row]:
         """Arrivals of this folder, those that wait first, then the latest outcomes."""
+        return self._entries("ORDER BY i.decided_at DESC NULLS FIRST, i.id DESC", limit=limit, only=only)
+
+    def arrivals(self, *, before: int | None, limit: int, only: InboxState | None) -> Sequence[Row]:
+        """Arrivals of this folder with ids below `before`, the latest first."""
+        return self._entries(
+            "AND (CAST(:before AS bigint) IS NULL OR i.id < :before) ORDER BY i.id DESC", before=before, limit=limit, only=only
+        )
+
+    def count(self, only: InboxState | None) -> int:
+        """How many arrivals this folder had."""
+        return int(
+            self._tx.scalar(
+                "SELECT count(*) FROM inbox WHERE source = :source AND (CAST(:only AS text) IS NULL OR state = :only)",
+                source=self._source,
+                only=None if only is None else str(only),
+            )
+        )
+
+    def _entries(self, which: str, *, limit: int, only: InboxState | None, **params: object) -> Sequence[Row]:
         return self._tx.rows(
-            "SELECT i.id, i.path, i.file_size, i.state, i.reason, i.dataset, i.branch, i.component, i.stored, i.version_id, "
+            "SELECT i.id, i.path, i.file_size, i.state, i.reason, i.dataset, i.branch, i.component, i.stored, i.version_id, "  # noqa: S608
             "v.version_number, i.decided_at FROM inbox i LEFT JOIN dataset_versions v ON v.id = i.version_id "
-            "WHERE i.source = :source AND (CAST(:only AS text) IS NULL OR i.state = :only) "
-            "ORDER BY i.decided_at DESC NULLS FIRST, i.id DESC LIMIT :limit",
+            f"WHERE i.source = :source AND (CAST(:only AS text) IS NULL OR i.state = :only) {which} LIMIT :limit",
             source=self._source,
             only=None if only is None else str(only),
             limit=limit,
+            **params,
         )

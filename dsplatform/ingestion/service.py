@@ -3,30 +3,28 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from dsplatform.core.access import checks_permission, internal, requires_right
-from dsplatform.core.database import Database, Transaction
+from dsplatform.core.database import Database, Row, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, SchemaReader, Upload, VersionWriter
 from dsplatform.core.types import (
     MAIN,
-    FilePath,
     PermissionType,
     PlatformRight,
-    PointerName,
     VersionId,
     dataset_name,
     file_path,
     pointer_name,
 )
-from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, Source, VersionChange
+from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, Refused, VersionChange
+from dsplatform.ingestion.items import Item, groups_of, no_twins
 from dsplatform.ingestion.model import Claimed, Discovery, InboxEntry, InboxState, IngestReport, Outcome, Place, Sighting, place_of
 from dsplatform.ingestion.repository import Inbox
 from dsplatform.ingestion.sources import Drop, sources_below
@@ -34,51 +32,7 @@ from dsplatform.ingestion.sources import Drop, sources_below
 logger = logging.getLogger(__name__)
 
 EMPTY = "it is empty (0 bytes): drop it again when it has content"
-TOLD = 10
-"""Sentences of a quarantined version's report that stand with each of its files."""
 CHANGED = "it changed after it was seen complete: it is taken when it stands still"
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One file on its way into a version."""
-
-    path: str
-    source: Source
-    place: Place
-    inbox_id: int | None = None
-
-    def outcome(self, state: InboxState, reason: str) -> Outcome:
-        """Without a version, for that reason."""
-        place = self.place
-        return Outcome(self.path, state, place.dataset, place.branch, place.component, reason=reason, inbox_id=self.inbox_id)
-
-    def decided(self, content: Content, committed: Committed) -> Outcome:
-        """With the version that holds it."""
-        return Outcome(
-            self.path,
-            InboxState.ACCEPTED if committed.created else InboxState.DUPLICATE,
-            committed.dataset.slug,
-            committed.branch,
-            self.place.component,
-            content.file_size,
-            content.content_hash,
-            stored=content.is_new,
-            version_id=committed.version_id,
-            version_number=committed.version_number,
-            inbox_id=self.inbox_id,
-            note=_quarantined(committed),
-        )
-
-
-def _quarantined(committed: Committed) -> str | None:
-    """What a person has to know of a version that a contract kept from its branch."""
-    if committed.quarantined_from is None:
-        return None
-    return (
-        f"kept from {committed.quarantined_from} by its contract, and stored on {committed.branch}: {'; '.join(committed.breaches[:TOLD])}"
-        f"{f'; and {len(committed.breaches) - TOLD} more' if len(committed.breaches) > TOLD else ''}"
-    )
 
 
 class IngestionService:
@@ -121,6 +75,12 @@ class IngestionService:
             inbox.sight(look.sightings, self._settle_seconds, complete=look.complete)
             return inbox.standing(complete=look.complete)
 
+    @internal("numbers, for who watches the process")
+    def standing(self) -> Discovery:
+        """What waits, as the last look wrote it down."""
+        with self._db.autocommit() as tx:
+            return Inbox(tx, self._folder.name).standing(complete=True)
+
     @internal("what is dropped is taken on behalf of the user that the settings name")
     def ingest_ready(self, *, run_id: str | None = None) -> IngestReport:
         """Takes every complete arrival, batch after batch, until none is left. Any number of processes may do this at once.
@@ -152,18 +112,18 @@ class IngestionService:
         with self._db.transaction() as tx:
             actor = self._access.actor(tx, self._drop_user)
         report = IngestReport()
-        items: list[_Item] = []
+        items: list[Item] = []
         for arrival in claimed:
             sighting = arrival.sighting
             try:
                 if sighting.refusal:
                     raise Invalid(sighting.refusal)
-                items.append(_Item(sighting.path, self._folder.source(sighting), place_of(sighting.path), arrival.id))
+                items.append(Item(sighting.path, self._folder.source(sighting), place_of(sighting.path), arrival.id))
             except Invalid as err:
                 report.outcomes.append(Outcome(sighting.path, InboxState.REJECTED, reason=str(err), inbox_id=arrival.id))
         sightings = {arrival.id: arrival.sighting for arrival in claimed}
 
-        def stands_still(item: _Item) -> bool:
+        def stands_still(item: Item) -> bool:
             return self._folder.still_as_seen(sightings[item.inbox_id or 0])
 
         def within(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
@@ -215,23 +175,24 @@ class IngestionService:
         """Takes files of this machine, and whole folders with their relative paths as names, into one version of a dataset.
 
         What cannot be taken is refused with its reason, and the rest goes in; with `replace_all` a refusal stops the whole, so that
-        nothing is left out by accident. The files stay where they are.
+        nothing is left out by accident. The files stay where they are. Raises `Denied`.
         """
         name, pointer = dataset_name_or_slug(dataset), pointer_name(branch)
+        self._permit(actor, name)
         report = IngestReport()
-        items: list[_Item] = []
+        items: list[Item] = []
         for source in sources_below(paths):
             try:
                 if source.refusal:
                     raise Invalid(source.refusal)
-                items.append(_Item(source.file, source.file, Place(name, pointer, file_path(source.name))))
+                items.append(Item(source.file, source.file, Place(name, pointer, file_path(source.name))))
             except Invalid as err:
                 report.outcomes.append(
                     Outcome(os.fsencode(source.file).decode(errors="backslashreplace"), InboxState.REJECTED, reason=str(err))
                 )
         if not items and not report.outcomes:
             raise Invalid(f"there is no file to take at or below {', '.join(str(path) for path in paths)}")
-        _no_twins(items)
+        no_twins(items)
         if replace_all and report.outcomes:
             first = report.outcomes[0]
             raise Invalid(
@@ -246,10 +207,10 @@ class IngestionService:
     def _ingest(
         self,
         actor: Actor,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         message: str,
         mode: CommitMode,
-        stands_still: Callable[[_Item], bool],
+        stands_still: Callable[[Item], bool],
         within: Callable[[Transaction, Sequence[Outcome]], None] | None,
     ) -> IngestReport:
         """Stores the files behind one durability barrier and commits one version per dataset and branch."""
@@ -259,7 +220,7 @@ class IngestionService:
         gone = {outcome.path for outcome in report.postponed}
         items = [item for item in items if item.path not in gone]
         with self._files.upload() as upload:
-            taken: list[tuple[_Item, Content]] = []
+            taken: list[tuple[Item, Content]] = []
             for item, answer in zip(items, upload.add([item.source for item in items]), strict=True):
                 if isinstance(answer, Refused) and answer.may_retry:
                     report.postponed.append(item.outcome(InboxState.SEEN, answer.reason))
@@ -282,15 +243,15 @@ class IngestionService:
         self,
         actor: Actor,
         upload: Upload,
-        taken: Sequence[tuple[_Item, Content]],
+        taken: Sequence[tuple[Item, Content]],
         message: str,
         mode: CommitMode,
         within: Callable[[Transaction, Sequence[Outcome]], None] | None,
         report: IngestReport,
     ) -> None:
         changes: list[VersionChange] = []
-        groups: list[list[tuple[_Item, Content]]] = []
-        for group in _groups(taken, report):
+        groups: list[list[tuple[Item, Content]]] = []
+        for group in groups_of(taken, report):
             place = group[0][0].place
             put = {item.place.component: content for item, content in group}
             text = message.format(_files(len(group))) if "{}" in message else message
@@ -318,6 +279,16 @@ class IngestionService:
             else:
                 report.outcomes += [item.outcome(InboxState.REJECTED, str(answer)) for item, _ in groups[index]]
 
+    def _permit(self, actor: Actor, name: str) -> None:
+        """Before anything is read: raises `Denied` where the actor may neither write the dataset nor make it. The commit asks again."""
+        with self._db.autocommit() as tx:
+            try:
+                found = self._datasets.find(tx, actor, name)
+            except NotFound:
+                self._access.require_right(actor, PlatformRight.CREATE)
+            else:
+                self._access.require(tx, actor, PermissionType.WRITE, found.id)
+
     def _dataset(self, actor: Actor, name: str) -> DatasetRef:
         """The dataset that the name means to the actor, made where it is missing; checked before any byte is named."""
         with self._db.transaction() as tx:
@@ -331,33 +302,26 @@ class IngestionService:
     def outcomes(self, _actor: Actor, *, limit: int = 200, only: InboxState | None = None) -> Sequence[InboxEntry]:
         """Arrivals of the drop folder: those without an outcome first, then the latest outcomes."""
         with self._db.transaction() as tx:
-            rows = Inbox(tx, self._folder.name).entries(limit=limit, only=only)
-            version_ids = {VersionId(row["version_id"]) for row in rows if row["version_id"] is not None}
-            figures: dict[int, Mapping[FilePath, tuple[int | None, int]] | None] = {
-                version_id: self._schemas.figures(tx, version_id) for version_id in version_ids
-            }
-        entries = []
-        for row in rows:
-            captured = figures.get(row["version_id"])
-            rows_, columns = (captured or {}).get(row["component"], (None, None))
-            entries.append(
-                InboxEntry(
-                    row["id"],
-                    row["path"],
-                    row["dataset"] or row["path"].partition("/")[0],
-                    row["branch"] or "",
-                    row["state"],
-                    row["reason"],
-                    row["version_number"],
-                    rows_,
-                    columns,
-                    row["stored"],
-                    row["file_size"],
-                    captured is not None,
-                    row["decided_at"].isoformat() if row["decided_at"] else None,
-                )
-            )
-        return entries
+            return self._shown(tx, Inbox(tx, self._folder.name).entries(limit=limit, only=only))
+
+    @requires_right(PlatformRight.OPERATE)
+    def arrivals(
+        self, _actor: Actor, *, before: int | None = None, limit: int = 200, only: InboxState | None = None
+    ) -> Sequence[InboxEntry]:
+        """Arrivals of the drop folder with ids below `before`, the latest first: page by page."""
+        with self._db.transaction() as tx:
+            return self._shown(tx, Inbox(tx, self._folder.name).arrivals(before=before, limit=limit, only=only))
+
+    @requires_right(PlatformRight.OPERATE)
+    def count(self, _actor: Actor, only: InboxState | None = None) -> int:
+        """How many arrivals there were."""
+        with self._db.autocommit() as tx:
+            return Inbox(tx, self._folder.name).count(only)
+
+    def _shown(self, tx: Transaction, rows: Sequence[Row]) -> list[InboxEntry]:
+        version_ids = {VersionId(row["version_id"]) for row in rows if row["version_id"] is not None}
+        figures = {version_id: self._schemas.figures(tx, version_id) for version_id in version_ids}
+        return [InboxEntry.of(row, figures.get(row["version_id"])) for row in rows]
 
 
 def dataset_name_or_slug(name: str) -> str:
@@ -366,34 +330,5 @@ def dataset_name_or_slug(name: str) -> str:
     return name if tilde and number.isdecimal() and dataset_name(base) else dataset_name(name)
 
 
-def _no_twins(items: Sequence[_Item]) -> None:
-    """Raises `Invalid` when two files would be the same component of one version."""
-    seen: dict[FilePath, _Item] = {}
-    for item in items:
-        twin = seen.setdefault(item.place.component, item)
-        if twin is not item:
-            raise Invalid(f"{twin.path} and {item.path} would both be component {item.place.component!r}: ingest them one after the other")
-
-
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
-
-
-def _groups(taken: Iterable[tuple[_Item, Content]], report: IngestReport) -> Iterator[list[tuple[_Item, Content]]]:
-    """One group per dataset and branch. Two files that mean the same component make two groups, the later after the earlier."""
-    open_groups: dict[tuple[str, PointerName], dict[FilePath, tuple[_Item, Content]]] = {}
-    full: list[list[tuple[_Item, Content]]] = []
-    for item, content in taken:
-        place = item.place
-        group = open_groups.setdefault((place.dataset, place.branch), {})
-        twin = group.get(place.component)
-        if twin is not None and os.path.basename(twin[0].path) != os.path.basename(item.path):
-            reason = f"its name equals that of {twin[0].path!r} in Unicode's normal form NFC: rename one of them"
-            report.outcomes.append(item.outcome(InboxState.REJECTED, reason))
-            continue
-        if twin is not None:
-            full.append(list(group.values()))
-            group = open_groups[place.dataset, place.branch] = {}
-        group[place.component] = (item, content)
-    yield from full
-    yield from (list(group.values()) for group in open_groups.values())

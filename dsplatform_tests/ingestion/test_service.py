@@ -8,7 +8,7 @@ import pytest
 
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import Invalid, NotFound, Unavailable
+from dsplatform.core.errors import Denied, Invalid, NotFound, Unavailable
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import PermissionType
 from dsplatform.ingestion.model import InboxState, IngestReport, Sighting
@@ -480,8 +480,8 @@ def test_who_may_not_write_is_told_so_and_nothing_is_stored(platform: Platform, 
     sales = platform.datasets.create_dataset(system, "sales")
     platform.permissions.grant_permission(system, ben, PermissionType.READ, sales.id)
     (tmp_path / "a.csv").write_text("a")
-    report = platform.ingestion.ingest_paths(ben, [tmp_path / "a.csv"], "sales")
-    assert "lacks the right 'write'" in reasons(report)[str(tmp_path / "a.csv")]
+    with pytest.raises(Denied, match="lacks the right 'write'"):
+        platform.ingestion.ingest_paths(ben, [tmp_path / "a.csv"], "sales")
     assert make.column(platform.db, "SELECT count(*) FROM files") == [0]
     platform.permissions.grant_permission(system, ben, PermissionType.WRITE, sales.id)
     (committed,) = platform.ingestion.ingest_paths(ben, [tmp_path / "a.csv"], "sales").versions
