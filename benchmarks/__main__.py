@@ -6,12 +6,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import garbage, history, integrity, s3, schemas, workbooks, workloads, writers
+from benchmarks import access, garbage, history, integrity, s3, schemas, workbooks, workloads, writers
 from benchmarks.measure import machine
 
 LAST = {"w1", "w3"}
 """What keeps the disk busy for minutes afterwards."""
-_NAMED = {**workloads.ALL, **writers.ALL, **garbage.ALL, **integrity.ALL, **history.ALL, **s3.ALL, **schemas.ALL, **workbooks.ALL}
+_NAMED = {
+    **workloads.ALL,
+    **writers.ALL,
+    **garbage.ALL,
+    **integrity.ALL,
+    **history.ALL,
+    **access.ALL,
+    **s3.ALL,
+    **schemas.ALL,
+    **workbooks.ALL,
+}
 ALL = dict(sorted(_NAMED.items(), key=lambda item: item[0] in LAST))
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -233,8 +233,8 @@ def _end(until: str | None, days: float | None) -> datetime | None:
         return None
     try:
         end = datetime.fromisoformat(until)
-    except ValueError as err:
+        if len(until) <= len("2030-01-31"):
+            end = datetime.combine(end.date() + timedelta(days=1), time(), UTC)
+    except (ValueError, OverflowError) as err:
         raise Invalid(f"--until {until!r} is no date: write 2030-01-31, or a time with its zone as 2030-01-31T12:00+01:00") from err
-    if len(until) <= len("2030-01-31"):
-        return datetime.combine(end.date() + timedelta(days=1), time(), UTC)
     return end
