@@ -48,7 +48,7 @@ class Component(Output):
 
     name: str = Field(description="Unique in the version", examples=["2026/january.csv"])
     file_size: int = Field(description="Bytes", examples=[52481])
-    file_type: str = Field(description="Media type, from the bytes", examples=["text/csv"])
+    file_type: str = Field(description="Kind of content, from its first bytes", examples=["csv"])
     content_hash: str = Field(
         description="SHA-256 of the exact bytes", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
     )

@@ -43,7 +43,7 @@ def test_a_version_is_found_by_each_of_its_names(ref: str, ada: TestClient) -> N
     assert found["version"]["number"] == 2
     assert found["version"]["pointers"] == ["feature/prices", "main", "v1.0"]
     assert names(found) == ["prices.csv", "more.csv"]
-    assert found["components"][0]["file_type"] == "text/csv"
+    assert found["components"][0]["file_type"] == "csv"
 
 
 def test_two_versions_are_compared_with_their_columns(ada: TestClient) -> None:
