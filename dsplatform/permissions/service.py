@@ -1,6 +1,6 @@
 """Permission checks, made in the transaction of the work they allow; granting rights, and saying who holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -88,7 +88,7 @@ class PermissionService:
         return self._revoke(tx, actor, "dataset", dataset.id, grant_id)
 
     @requires_permission(PermissionType.ADMIN)
-    def grants(self, tx: Transaction, actor: Actor, dataset: DatasetRef, *, after: int = 0, limit: int = PAGE) -> Sequence[Grant]:  # noqa: ARG002 - the guard asks
+    def grants(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, *, after: int = 0, limit: int = PAGE) -> Sequence[Grant]:
         """The grants on the dataset in their order, those after the number `after`; those that have ended included."""
         return Grants(tx).page("dataset", dataset.id, after=after, limit=limit)
 
@@ -155,14 +155,7 @@ class PermissionService:
 
     @requires_permission(PermissionType.ADMIN)
     def who_can(
-        self,
-        tx: Transaction,
-        actor: Actor,  # noqa: ARG002 - the guard asks
-        dataset: DatasetRef,
-        right: PermissionType,
-        *,
-        after: str = "",
-        limit: int = PAGE,
+        self, tx: Transaction, _actor: Actor, dataset: DatasetRef, right: PermissionType, *, after: str = "", limit: int = PAGE
     ) -> Sequence[Holder]:
         """Every active user who holds the right, by name, those after the name `after`, each with all by which she holds it."""
         return Grants(tx).holders("dataset", dataset.id, right, after=after, limit=limit)
@@ -207,6 +200,11 @@ class PermissionService:
         if permission is PermissionType.READ or not self._file_allowed(tx, actor, PermissionType.READ, file_id):
             raise FileUnseen(actor, file_id)
         raise MissingRight(actor, permission, "file", str(file_id), by_token=not actor.scope.right.includes(permission))
+
+    @internal("the check itself")
+    def files_seen(self, tx: Transaction, actor: Actor, file_ids: Collection[FileId]) -> frozenset[FileId]:
+        """Those of the files that the actor may read because a version names them."""
+        return frozenset(map(FileId, Grants(tx).files_named(actor, file_ids, PermissionType.READ)))
 
     @internal("part of making a dataset")
     def own(self, tx: Transaction, actor: Actor, dataset_id: DatasetId) -> None:

@@ -22,7 +22,7 @@ class ProtectionService:
         self._access = access
 
     @requires_permission(PermissionType.READ)
-    def protections(self, tx: Transaction, actor: Actor, dataset: DatasetRef) -> Sequence[Protection]:  # noqa: ARG002 - the guard asks
+    def protections(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[Protection]:
         """The protected branches by name."""
         return Protections(tx, dataset.id).all()
 

@@ -214,7 +214,6 @@ class Publisher:
         """Commits a draft that was worked out without the dataset's lock. Raises `HeadMoved` when it is void by now."""
         change = draft.change
         self._access.require(tx, change.actor, PermissionType.WRITE, change.dataset.id)
-        permit_change(tx, self._access, change, None if draft.forks else draft.seen)
         # The dataset's lock comes before the files' rows in every commit, so that two commits cannot deadlock over them; it also
         # makes numbers follow each other without gaps.
         self._datasets.lock(tx, change.dataset.id)
@@ -234,6 +233,7 @@ class Publisher:
             aside = self._gate.aside(tx, earlier)
             return replace(answer, branch=aside[0], quarantined_from=change.branch, breaches=tuple(aside[1])) if aside else answer
         seen, forks = draft.seen, draft.forks
+        permit_change(tx, self._access, change, None if forks else seen)
         if overlay is None:
             if seen is None:
                 raise AssertionError("a first version is never empty")

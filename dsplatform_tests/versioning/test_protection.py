@@ -16,7 +16,7 @@ from dsplatform.schemas.contracts.contract_yaml import parse
 from dsplatform.schemas.contracts.model import Policy
 from dsplatform.versioning import protection_rows
 from dsplatform.versioning.model import BranchProtected, Demand, PointerMissing
-from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests import make
 
 READ, WRITE, ADMIN = PermissionType
@@ -222,10 +222,10 @@ def test_what_is_accepted_from_quarantine_is_a_merge(demand: Demand, platform: P
 
 def _protected_meanwhile(platform: Platform, sales: DatasetRef, ann: Actor, ben: Actor, monkeypatch: pytest.MonkeyPatch) -> object:
     """What a commit answers whose branch is protected between its draft and its commit."""
-    drafted = VersionService._hold
+    drafted = Publisher._hold
     done = threading.Event()
 
-    def hold(self: VersionService, *args: object) -> object:
+    def hold(self: Publisher, *args: object) -> object:
         held = drafted(self, *args)  # type: ignore[arg-type]  # as it is called
         if not done.is_set():
             done.set()
@@ -233,7 +233,7 @@ def _protected_meanwhile(platform: Platform, sales: DatasetRef, ann: Actor, ben:
                 pool.submit(platform.protection.protect, ann, sales, "main", Demand.MERGE).result(make.PATIENCE)
         return held
 
-    monkeypatch.setattr(VersionService, "_hold", hold)
+    monkeypatch.setattr(Publisher, "_hold", hold)
     try:
         return make.commit(platform, sales, {"n": b"9"}, actor=ben)
     except BranchProtected as err:
@@ -264,17 +264,17 @@ def test_mutant_a_move_that_does_not_compare_the_protection_slips_through(
 def test_who_protects_waits_for_the_commit_that_has_begun_to_write(
     platform: Platform, sales: DatasetRef, ann: Actor, ben: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = VersionService._write
+    written = Publisher._write
     waiting: list[object] = []
 
-    def write(self: VersionService, *args: object) -> object:
+    def write(self: Publisher, *args: object) -> object:
         answer = written(self, *args)  # type: ignore[arg-type]  # as it is called
         waiting.append(pool.submit(platform.protection.protect, ann, sales, "main", Demand.MERGE))
         assert make.until_blocked(platform.db, or_done=lambda: waiting[0].done())  # type: ignore[attr-defined]  # a future
         return answer
 
     with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(VersionService, "_write", write)
+        monkeypatch.setattr(Publisher, "_write", write)
         assert make.commit(platform, sales, {"n": b"9"}, actor=ben).created
         waiting[0].result(make.PATIENCE)  # type: ignore[attr-defined]  # a future
     assert [each.branch for each in platform.protection.protections(ann, sales)] == ["main"]
@@ -287,15 +287,15 @@ def test_a_right_that_is_taken_back_meanwhile_does_not_count(
     platform.permissions.grant_permission(ann, cleo, WRITE, sales.id)
     admin = platform.permissions.grant_permission(ann, cleo, ADMIN, sales.id)
     platform.protection.protect(ann, sales, "main", Demand.ADMIN)
-    drafted = VersionService._hold
+    drafted = Publisher._hold
 
-    def hold(self: VersionService, *args: object) -> object:
+    def hold(self: Publisher, *args: object) -> object:
         held = drafted(self, *args)  # type: ignore[arg-type]  # as it is called
         platform.permissions.revoke_grant(ann, sales, admin.id)
         monkeypatch.undo()
         return held
 
-    monkeypatch.setattr(VersionService, "_hold", hold)
+    monkeypatch.setattr(Publisher, "_hold", hold)
     with pytest.raises(BranchProtected):
         make.commit(platform, sales, {"n": b"9"}, actor=cleo)
     assert heads(platform, sales)["main"] == 2
