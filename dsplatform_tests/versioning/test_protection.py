@@ -37,16 +37,17 @@ def ben(platform: Platform) -> Actor:
 
 @pytest.fixture
 def sales(platform: Platform, ann: Actor, ben: Actor) -> DatasetRef:
-    """`main` is at version 2, `release/1` at 1, `side` at 3, which stands on 1, and `ahead` at 4, which stands on 2."""
+    """`main` is at version 2, `release/1` at 3 and `side` at 4, which all stand on 1; `ahead` is at 5, which stands on 3."""
     dataset = make.dataset(platform, "sales", ann)
     platform.permissions.grant_permission(ann, ben, WRITE, dataset.id)
     make.commit(platform, dataset, {"a": b"1"}, actor=ann)
     platform.branches.create_branch(ann, dataset, BRANCH)
     platform.branches.create_branch(ann, dataset, "side")
     make.commit(platform, dataset, {"a": b"2"}, actor=ann)
-    make.commit(platform, dataset, {"b": b"3"}, actor=ann, branch="side")
-    platform.branches.create_branch(ann, dataset, "ahead")
-    make.commit(platform, dataset, {"c": b"4"}, actor=ann, branch="ahead")
+    make.commit(platform, dataset, {"r": b"3"}, actor=ann, branch=BRANCH)
+    make.commit(platform, dataset, {"b": b"4"}, actor=ann, branch="side")
+    platform.branches.create_branch(ann, dataset, "ahead", BRANCH)
+    make.commit(platform, dataset, {"c": b"5"}, actor=ann, branch="ahead")
     return dataset
 
 
@@ -60,13 +61,12 @@ def change(way: str, platform: Platform, dataset: DatasetRef, actor: Actor) -> o
     if way == "commit":
         return make.commit(platform, dataset, {"n": b"9"}, actor=actor, branch=BRANCH)
     if way == "merge":
-        make.commit(platform, dataset, {"z": b"26"}, branch="side")
         return branches.merge(actor, dataset, "side", into=BRANCH)
     if way == "fast-forward":
         return branches.merge(actor, dataset, "ahead", into=BRANCH)
     if way == "move":
         head = platform.versions.get_version(actor, dataset, BRANCH)[0].id
-        return branches.update_branch(actor, dataset, BRANCH, "3", expected_head=head)
+        return branches.update_branch(actor, dataset, BRANCH, "1", expected_head=head)
     if way == "rename":
         return branches.rename_branch(actor, dataset, BRANCH, "other")
     assert way == "delete"
@@ -258,7 +258,7 @@ def test_mutant_a_move_that_does_not_compare_the_protection_slips_through(
 
     monkeypatch.setattr(Pointers, "move", blind)
     assert not isinstance(_protected_meanwhile(platform, sales, ann, ben, monkeypatch), BranchProtected)
-    assert heads(platform, sales)["main"] == 5
+    assert heads(platform, sales)["main"] == 6
 
 
 def test_who_protects_waits_for_the_commit_that_has_begun_to_write(
