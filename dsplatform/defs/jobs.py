@@ -19,40 +19,6 @@ ingest_files = dg.define_asset_job(
 SHOWN_FAILURES = 50
 
 
-class CaptureConfig(dg.Config):
-    """How much to capture."""
-
-    versions: int = Field(default=1_000, ge=1, le=100_000, description="Versions that one run captures, at most.")
-
-
-@dg.op(description="Delivers what was announced, then reads the schemas of versions that have none yet.")
-def capture_pending(context: dg.OpExecutionContext, config: CaptureConfig, platform: dg.ResourceParam[PlatformSource]) -> None:
-    """Captures what other runs left."""
-    with platform.in_run() as opened:
-        opened.deliver()
-        versions = opened.schemas.pending(config.versions)
-        captured = capture(context, opened, versions)
-        for summary in captured:
-            dataset, number = opened.versions.label(summary.version_id)
-            context.log_event(
-                dg.AssetObservation(
-                    "dataset_versions",
-                    partition=dataset.slug,
-                    metadata={"version": number, "dagster/partition_row_count": summary.rows or 0},
-                )
-            )
-        context.add_output_metadata({"versions": len(captured), "unreadable_files": sum(summary.unreadable for summary in captured)})
-
-
-@dg.job(
-    description="Reads the schemas of versions that were ingested without (`--no-schema`), or whose run was killed before it came to that.",
-    tags={"dsplatform/kind": "capture", "dsplatform/exclusive": "capture"},
-)
-def capture_schemas() -> None:
-    """One op."""
-    capture_pending()
-
-
 class RecaptureConfig(dg.Config):
     """Whose schemas to read again. As it stands: all that older readers captured."""
 

@@ -4,7 +4,7 @@ import json
 
 import dagster as dg
 
-from dsplatform.defs.jobs import capture_schemas, ingest_files
+from dsplatform.defs.jobs import ingest_files
 from dsplatform.defs.resources import PlatformSource
 
 WAITING_RUNS = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
@@ -40,21 +40,3 @@ def drop_folder(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[
             skip_reason=f"{found.ready} file(s) are complete; a run is at work or waits already", cursor=cursor, asset_events=events
         )
     return dg.SensorResult(run_requests=[dg.RunRequest(tags={"dsplatform/files": str(found.ready)})], cursor=cursor, asset_events=events)
-
-
-@dg.sensor(
-    job_name=capture_schemas.name,
-    minimum_interval_seconds=15,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for a run when versions wait for their schema: ingested with `--no-schema`, or left by a run that was killed.",
-)
-def pending_captures(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[PlatformSource]) -> dg.SensorResult:
-    """One run captures all that wait."""
-    with platform.open() as opened:
-        waiting = opened.captures_waiting()
-    if not waiting:
-        return dg.SensorResult(skip_reason="every version has its schema")
-    busy = [*WAITING_RUNS, dg.DagsterRunStatus.STARTED]
-    if context.instance.get_runs_count(dg.RunsFilter(job_name=capture_schemas.name, statuses=busy)):
-        return dg.SensorResult(skip_reason=f"{waiting} version(s) wait; a run is at work already")
-    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"dsplatform/versions": str(waiting)})])

@@ -19,6 +19,7 @@ JOBS = {
     "integrity_scan",
     "verify_invariants",
     "fold_reference_counts",
+    "verify_audit_log",
 }
 
 
@@ -41,6 +42,7 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
     assert edges == {
         "staged_uploads": [],
         "stored_files": ["staged_uploads"],
+        "uploaded_versions": [],
         "dataset_versions": ["stored_files"],
         "schema_snapshots": ["dataset_versions"],
         "retention_report": ["dataset_versions"],
@@ -48,6 +50,7 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "storage_usage": ["dataset_versions", "stored_files"],
         "store_invariants": ["dataset_versions", "stored_files"],
         "file_integrity": ["stored_files"],
+        "audit_log": [],
     }
     checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys}
     assert checks == {
@@ -56,6 +59,7 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "schema_snapshots:schema_drift",
         "schema_snapshots:contract",
         "file_integrity:nothing_damaged",
+        "audit_log:as_it_was_sealed",
         *(f"store_invariants:invariant_{invariant}" for invariant in INVARIANTS),
     }
 
@@ -73,7 +77,7 @@ def test_every_job_and_sensor_says_what_it_is_for(definitions: dg.Definitions) -
     assert {job.name for job in jobs} == JOBS
     assert all(job.description for job in jobs)
     sensors = definitions.resolve_all_sensor_defs() if hasattr(definitions, "resolve_all_sensor_defs") else list(definitions.sensors or [])
-    assert {sensor.name for sensor in sensors} == {"drop_folder", "pending_captures"}
+    assert {sensor.name for sensor in sensors} == {"drop_folder", "api_uploads", "seal_audit_log"}
     assert all(sensor.description for sensor in sensors)
 
 
@@ -105,8 +109,8 @@ def test_the_launchpad_opens_valid(definitions: dg.Definitions) -> None:
 
 def test_every_setting_of_the_launchpad_is_described() -> None:
     from dsplatform.defs.assets import IngestConfig
-    from dsplatform.defs.jobs import CaptureConfig
     from dsplatform.defs.upkeep import CollectConfig, RetentionConfig, ScanConfig
+    from dsplatform.defs.uploads import CaptureConfig
 
     for config in (IngestConfig, CaptureConfig, CollectConfig, RetentionConfig, ScanConfig):
         assert all(field.description for field in config.model_fields.values()), config

@@ -198,17 +198,17 @@ def test_a_sensor_waits_while_a_run_is_queued_or_at_work(platform: Platform, ins
 def test_what_was_ingested_without_schema_is_captured_by_the_next_run(
     platform: Platform, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    from dsplatform.defs.sensors import pending_captures
+    from dsplatform.defs.uploads import api_uploads
 
     (tmp_path / "a.csv").write_text("id\n1\n")
     ingest(platform, instance, paths=[str(tmp_path / "a.csv")], dataset="sales", capture_schemas=False)
     context = dg.build_sensor_context(instance=instance, resources={"platform": OpenedPlatform(platform)})
-    asked = pending_captures(context)
+    asked = api_uploads(context)
     assert isinstance(asked, dg.SensorResult)
     assert len(asked.run_requests or []) == 1
     assert job(platform, "capture_schemas").execute_in_process(instance=instance).success
     assert materialization(instance, "schema_snapshots", "sales")["columns"] == 1
-    again = pending_captures(context)
+    again = api_uploads(context)
     assert isinstance(again, dg.SensorResult)
     assert again.run_requests == []
 
