@@ -56,6 +56,8 @@ class Service:
     name: str
     command: Sequence[str]
     ready: Callable[[], bool] = lambda: True
+    stop_seconds: float = 0
+    """How long it may take to end by itself, if that is more than the usual 10 s."""
 
 
 @dataclass
@@ -180,12 +182,12 @@ class Supervisor:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """SIGTERM to all, SIGKILL to who is left after 10 s or at a second Ctrl-C."""
+        """SIGTERM to all, SIGKILL to who is left after its time or at a second Ctrl-C."""
         self._stopping = True
         self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
+        began = time.monotonic()
         with contextlib.suppress(KeyboardInterrupt):
-            while self._running() and time.monotonic() < deadline:
+            while self._running() and time.monotonic() < began + self._patience():
                 time.sleep(0.05)
         self._signal(signal.SIGKILL)
         for child in self._children.values():
@@ -193,6 +195,10 @@ class Supervisor:
             child.reader.join(timeout=1)
         for group in set(self._groups):
             self._forget(group)
+
+    def _patience(self) -> float:
+        """How long we wait for those of our own processes that still run."""
+        return max([STOP_SECONDS, *(child.service.stop_seconds for child in self._children.values() if child.process.poll() is None)])
 
     def _running(self) -> bool:
         """Whether a process of ours or of their making is left, other than as an entry that its parent has to collect."""

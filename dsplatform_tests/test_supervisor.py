@@ -199,6 +199,25 @@ def test_a_long_log_begins_anew_and_keeps_the_one_before(tmp_path: Path, shown: 
     assert (tmp_path / "talker.log.1").stat().st_size < 200
 
 
+def test_a_process_that_asked_for_more_time_to_end_gets_it(tmp_path: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.1)
+    code = """
+        import pathlib, signal, sys, time
+        def end(*_):
+            time.sleep(1)
+            pathlib.Path(sys.argv[1]).write_text("ended")
+            sys.exit()
+        signal.signal(signal.SIGTERM, end)
+        print("up", flush=True)
+        time.sleep(600)
+    """
+    ended = tmp_path / "ended"
+    with Supervisor(tmp_path / "logs", dict(os.environ), shown, verbose=True) as running:
+        running.start(Service("slow", [*script(code), str(ended)], stop_seconds=60))
+        assert eventually(lambda: "up" in shown)
+    assert ended.exists()
+
+
 def test_a_disk_that_takes_no_log_does_not_stop_the_process(tmp_path: Path, shown: Shown) -> None:
     (tmp_path / "talker.log").symlink_to("/dev/full")
     with Supervisor(tmp_path, os.environ, shown, verbose=True) as processes:

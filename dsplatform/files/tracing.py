@@ -136,3 +136,15 @@ class Traces:
             "WHERE v.purged_at IS NULL AND d.deleted_at IS NULL) AS named FROM judged"
         )
         return dict(row or {})
+
+    def figures(self) -> Row:
+        """Sums over all files and all objects that are to be deleted."""
+        return self._tx.rows(
+            "SELECT f.*, t.* FROM (SELECT count(*) AS files, CAST(coalesce(sum(file_size), 0) AS bigint) AS stored, "
+            "count(*) FILTER (WHERE state <> 'ok') AS damaged FROM files) f, "
+            "(SELECT count(*) AS buried_objects, CAST(coalesce(sum(file_size), 0) AS bigint) AS buried FROM tombstones) t"
+        )[0]
+
+    def reviews(self) -> int:
+        """How many files wait for the collector to look at them."""
+        return int(self._tx.scalar("SELECT count(*) FROM gc_queue"))

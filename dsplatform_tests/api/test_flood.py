@@ -1,0 +1,100 @@
+"""2,000 clients that take their time, and the others that are served meanwhile."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dsplatform_tests.api.served import Served, served
+
+SECONDS = 6
+SLOW = 2_000
+FILES = 3 * SLOW
+WAITED = 120
+
+
+@pytest.fixture(autouse=True)
+def many_files() -> Iterator[None]:
+    """As many open files as the test needs, and the process that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), max(hard, FILES)))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, FILES)))
+
+
+async def slow(port: int, first: bytes, drop: bytes, *, reads: bool) -> float:
+    """Opens a connection, sends `first` and then one byte a second, until the server cuts it off; after how many seconds it did."""
+    loop = asyncio.get_running_loop()
+    connection = socket.socket()
+    connection.setblocking(False)
+    if not reads:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await loop.sock_connect(connection, ("127.0.0.1", port))
+    began = time.monotonic()
+    with connection, contextlib.suppress(ConnectionError):
+        await loop.sock_sendall(connection, first)
+        while True:
+            if reads:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        if not await loop.sock_recv(connection, 65536):
+                            return time.monotonic() - began
+            else:
+                await asyncio.sleep(1)
+                if not _is_open(connection):
+                    return time.monotonic() - began
+            if drop:
+                await loop.sock_sendall(connection, drop)
+    return time.monotonic() - began
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether the other side still holds the connection, without reading what it sent."""
+    state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state == 1  # TCP_ESTABLISHED
+
+
+HEADER = b"GET /version HTTP/1.1\r\nX-Slow: "
+BODY = b"PUT /probe/read HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+ANSWER = b"GET /probe/write?size=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_2000_slow_clients_are_cut_off_and_the_others_served(database_url: str, tmp_path: Path) -> None:
+    times = {"header_seconds": SECONDS, "body_seconds": SECONDS, "answer_seconds": SECONDS, "rate_limit": 0}
+
+    async def flood(api: Served) -> tuple[list[float], list[float]]:
+        third = SLOW // 3
+        clients = [
+            *(slow(api.port, HEADER, b"x", reads=True) for _ in range(third)),
+            *(slow(api.port, BODY, b"x", reads=True) for _ in range(third)),
+            *(slow(api.port, ANSWER, b"", reads=False) for _ in range(SLOW - 2 * third)),
+        ]
+        tasks = [asyncio.create_task(client) for client in clients]
+        await asyncio.sleep(1)
+        taken = []
+        while not all(task.done() for task in tasks):
+            began = time.monotonic()
+            status, _, _ = await asyncio.to_thread(api.ask, "GET", "/health/ready")
+            taken.append(time.monotonic() - began)
+            assert status == 200
+            await asyncio.sleep(0.1)
+        return [task.result() for task in tasks], taken
+
+    with served(database_url, tmp_path, **times) as api:
+        before = api.memory()
+        cut, taken = asyncio.run(asyncio.wait_for(flood(api), WAITED))
+        grown = api.memory() - before
+        log = api.log.read_text()
+    print(f"cut off after {min(cut):.1f} to {max(cut):.1f} s; {len(taken)} others in {max(taken):.2f} s at most; {grown / 1e6:.0f} MB more")
+    assert len(cut) == SLOW
+    assert min(cut) > SECONDS * 0.7  # nobody before its time
+    assert sorted(taken)[len(taken) // 2] < 1
+    assert grown < 300_000_000
+    assert '"level": "ERROR"' not in log
+    for reason in ("request_timeout", "a body comes too slowly", "the answer is not read"):
+        assert log.count(reason) >= SLOW // 3, reason
