@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from dsplatform.core import private_files
 from dsplatform.core.access import internal, requires_right
 from dsplatform.core.database import Database
-from dsplatform.core.domain import Actor
+from dsplatform.core.domain import Actor, Origin
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import (
     AccessControl,
@@ -38,14 +39,23 @@ from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.permissions.accounts import AccountService
+from dsplatform.permissions.attempts import Attempts
+from dsplatform.permissions.audit import AuditService
+from dsplatform.permissions.passwords import Passwords
+from dsplatform.permissions.people import PeopleService
+from dsplatform.permissions.secret_key import SecretKey
 from dsplatform.permissions.service import PermissionService, keep
+from dsplatform.permissions.sessions import SessionService
 from dsplatform.schemas.contracting import ContractService
 from dsplatform.schemas.gate import Gate
+from dsplatform.schemas.previewing import PreviewService
 from dsplatform.schemas.service import SchemaService
 from dsplatform.versioning.branches import BranchService
+from dsplatform.versioning.composition import CompositionService
 from dsplatform.versioning.deletion import DeletionService
 from dsplatform.versioning.protection import ProtectionService
 from dsplatform.versioning.service import VersionService
+from dsplatform.versioning.uploads import UploadService
 
 SYSTEM = "system"
 """The built-in user."""
@@ -60,18 +70,26 @@ class Platform:
     outbox: Outbox
     permissions: PermissionService
     accounts: AccountService
+    sessions: SessionService
+    people: PeopleService
+    audit: AuditService
     files: FileService
     gc: GarbageCollector
     inventory: Inventory
     scrub: Scrub
     datasets: DatasetService
     versions: VersionService
+    uploads: UploadService
     deletion: DeletionService
     branches: BranchService
+    composition: CompositionService
     protection: ProtectionService
     schemas: SchemaService
+    previews: PreviewService
     contracts: ContractService
     ingestion: IngestionService
+    credential: str = field(default="", repr=False)
+    """API token with which the command line acts; empty: as the user of the settings, without any."""
 
     @property
     def _db(self) -> Database:
@@ -81,8 +99,11 @@ class Platform:
     def _access(self) -> AccessControl:
         return self.permissions
 
+    @internal("it says who acts, before anything is asked for")
     def actor(self) -> Actor:
-        """The user as whom the command line acts."""
+        """On whose behalf the command line acts. Raises `Unauthenticated` for a credential that is no longer good."""
+        if self.credential:
+            return self.accounts.authenticate(self.credential, Origin())
         with self.db.transaction() as tx:
             return self.permissions.actor(tx, self.settings.user)
 
@@ -91,6 +112,14 @@ class Platform:
         """The built-in user, as whom scheduled jobs act: its role is `admin`."""
         with self.db.autocommit() as tx:
             return self.permissions.actor(tx, SYSTEM)
+
+    @internal("part of the first start, before there is anybody who could ask")
+    def first_admin(self) -> Path | None:
+        """Makes the user `admin` where nobody can administer yet. Answers with the file that holds its token and only its owner can read;
+        None: there is an admin already, or was."""
+        path = self.settings.home / "admin-token"
+        made = self.accounts.first_admin(lambda secret: private_files.write(path, f"{secret}\n"))
+        return path if made else None
 
     @requires_right(PlatformRight.OPERATE)
     def verify(self, _actor: Actor, *, contents: bool = False, minimum_age: timedelta | None = None) -> Verification:
@@ -125,16 +154,24 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
     outbox = Outbox(subscribers)  # type: ignore[arg-type]  # filled below: the handlers are methods of services that need the database
     with Database(database_url, pool_size=settings.pool_size, outbox=outbox.store, audit=keep) as db:
         permissions = PermissionService(db)
-        accounts = AccountService(db, permissions)
+        passwords = Passwords()
+        secret_key = SecretKey(settings.secret_key, settings.home / "secret_key")
+        sessions = SessionService(db, passwords, Attempts(), lambda: secret_key.of("sessions"))
+        accounts = AccountService(db, permissions, sessions)
+        people = PeopleService(db, permissions, passwords)
+        audit = AuditService(db, permissions)
         storage = _storage(settings)
-        files = FileService(db, storage, workers=settings.workers, progress=progress)
+        files = FileService(db, storage, permissions, workers=settings.workers, progress=progress)
         datasets = DatasetService(db, permissions)
         gate = Gate(db)
         versions = VersionService(db, files, datasets, permissions, gate)
+        uploads = UploadService(db, files, permissions, versions)
         deletion = DeletionService(db, datasets, permissions)
         schemas = SchemaService(db, files, versions, permissions)
+        previews = PreviewService(db, files, versions, permissions)
         branches = BranchService(db, files, datasets, permissions, versions, schemas, gate)
         protection = ProtectionService(db, datasets, permissions)
+        composition = CompositionService(db, files, datasets, permissions, versions)
         contracts = ContractService(db, files, datasets, versions, permissions, branches)
         gc = GarbageCollector(db, storage, schemas, permissions, grace=timedelta(days=settings.gc_grace_days))
         inventory = Inventory(db, permissions)
@@ -158,16 +195,22 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             outbox,
             permissions,
             accounts,
+            sessions,
+            people,
+            audit,
             files,
             gc,
             inventory,
             scrub,
             datasets,
             versions,
+            uploads,
             deletion,
             branches,
+            composition,
             protection,
             schemas,
+            previews,
             contracts,
             ingestion,
         )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from dsplatform.bootstrap import bootstrap
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.paths import instance_home
 from dsplatform.core.settings import Settings
-from dsplatform.local import database_for, upgrade
+from dsplatform.local import Databases, database_for, upgrade
 from dsplatform.supervisor import Service, Show, Supervisor, answers, free_port, only_one
 
 LOCATION, MODULE = "dsplatform", "dsplatform.definitions"
@@ -50,24 +51,26 @@ class Stack:
 @contextmanager
 def running(settings: Settings, step: Callable[[str], None], show: Show, *, dagster: bool, verbose: bool) -> Iterator[Stack]:
     """Starts all of it, keeps it for the block, and stops all of it. `step` hears what has been done, `show` what processes say."""
-    with only_one(settings.home), contextlib.ExitStack() as at_the_end, database_for(settings) as (url, dagster_url):
+    with only_one(settings.home), contextlib.ExitStack() as at_the_end, database_for(settings) as databases:
         where = "the server of DSPLATFORM_DATABASE_URL" if settings.database_url else f"in {settings.home / 'postgres'}"
         step(f"database is up ({where})")
-        upgrade(url)
+        upgrade(databases.owner)
         step("migrations are applied")
+        with bootstrap(settings, databases.services) as platform:
+            if token_file := platform.first_admin():
+                step(f"user admin is made; its token is in {token_file}")
         settings.drop_dir.mkdir(parents=True, exist_ok=True)
-        env = _environment(settings, url, dagster_url)
+        dagster_port = free_port(settings.dagster_port) if dagster else None
+        env = _environment(settings, databases, dagster_port)
         with Supervisor(settings.home / "logs", env, _without_noise(show), verbose=verbose) as supervisor:
             api_port = free_port(settings.api_port)
-            supervisor.start(_api(api_port))
-            dagster_port = None
-            if dagster:
-                dagster_port = free_port(settings.dagster_port)
+            supervisor.start(_api(api_port, settings.shutdown_seconds))
+            if dagster_port is not None:
                 _start_dagster(supervisor, step, Path(env["DAGSTER_HOME"]), env, dagster_port)
             supervisor.wait(on_ready=lambda name: step(f"{name} is ready"))
             at_the_end.callback(step, "stopped")
             try:
-                yield Stack(supervisor, url, api_port, dagster_port)
+                yield Stack(supervisor, databases.services, api_port, dagster_port)
             finally:
                 step("stopping")
 
@@ -77,21 +80,25 @@ def _without_noise(show: Show) -> Show:
     return lambda name, line: None if NOISE in line else show(name, line)
 
 
-def _environment(settings: Settings, url: str, dagster_url: str) -> dict[str, str]:
-    """Of the children: ours, with the databases named, so that they start none themselves."""
+def _environment(settings: Settings, databases: Databases, dagster_port: int | None) -> dict[str, str]:
+    """Of the children: ours, with the databases named, so that they start none themselves. None of them changes the schema."""
     return os.environ | {
         "DSPLATFORM_HOME": str(settings.home),
-        "DSPLATFORM_DATABASE_URL": url,
-        "DSPLATFORM_DAGSTER_DATABASE_URL": dagster_url,
+        "DSPLATFORM_DATABASE_URL": databases.services,
+        "DSPLATFORM_OWNER_DATABASE_URL": "",
+        "DSPLATFORM_TOKEN": "",  # of the person who starts them, as whom they do not act
+        "DSPLATFORM_DAGSTER_DATABASE_URL": databases.dagster,
+        "DSPLATFORM_DAGSTER_URL": settings.dagster_url or ("" if dagster_port is None else f"http://127.0.0.1:{dagster_port}"),
         "DAGSTER_HOME": str(settings.home / "dagster"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a file in the current folder that is called like a package must not become one
     }
 
 
-def _api(port: int) -> Service:
-    command = [sys.executable, "-m", "uvicorn", "dsplatform.api.app:create_app", "--factory", "--host", "127.0.0.1"]
-    return Service("api", [*command, "--port", str(port), "--timeout-graceful-shutdown", "5"], lambda: answers(port, "/health/ready"))
+def _api(port: int, shutdown_seconds: float) -> Service:
+    """It ends uploads under way before it ends itself, and so may take longer than the others."""
+    command = [sys.executable, "-m", "dsplatform.api", "--port", str(port)]
+    return Service("api", command, lambda: answers(port, "/health/ready"), stop_seconds=shutdown_seconds + 5)
 
 
 def _start_dagster(supervisor: Supervisor, step: Callable[[str], None], home: Path, env: Mapping[str, str], port: int) -> None:

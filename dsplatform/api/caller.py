@@ -24,13 +24,19 @@ Services = Annotated[Platform, Depends(_platform)]
 """Every service."""
 
 
-def _caller(request: Request, services: Services, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Actor:
+async def _origin(request: Request) -> Origin:
+    return Origin(address=request.client.host if request.client else None, request_id=getattr(request.state, "request_id", None))
+
+
+Whence = Annotated[Origin, Depends(_origin)]
+"""Where the request came from, before anybody is known by it."""
+
+
+def _caller(
+    request: Request, services: Services, origin: Whence, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Actor:
     if credentials is None:
         raise Unauthenticated("this needs a credential: send `Authorization: Bearer TOKEN`; `dsplatform tokens create` makes one")
-    origin = Origin(
-        address=request.client.host if request.client else None,
-        request_id=getattr(request.state, "request_id", None),
-    )
     actor: Actor = services.accounts.authenticate(credentials.credentials, origin)
     request.state.caller = actor  # for the log
     return actor

@@ -110,6 +110,8 @@ class Origin(ValueObject):
     token_id: int | None = None
     address: str | None = None
     request_id: str | None = None
+    session_id: str | None = None
+    """Of the session whose access token it was; None for an API token, and for the command line."""
 
 
 @dataclass(frozen=True)

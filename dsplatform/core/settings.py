@@ -61,6 +61,12 @@ def _drop_url(raw: str) -> str:
     return str(address)
 
 
+def _secret_key(raw: str) -> str:
+    if len(raw.encode()) < 32:
+        raise ValueError("must have 32 bytes at least, chosen at random")
+    return raw
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(raw: str) -> str:
         if raw.lower() not in choices:
@@ -103,6 +109,12 @@ class Settings:
 
     home: Path = _setting("Folder of everything local: database, stored files, drop folder, logs", "./.dsplatform", _path)
     database_url: str = _setting("PostgreSQL 14+ to use; empty: the embedded server in `HOME/postgres`", "", _database_url, secret=True)
+    owner_database_url: str = _setting(
+        "The same database with the login that changes its schema, for `dsplatform db upgrade`; empty: the same login",
+        "",
+        _database_url,
+        secret=True,
+    )
     dagster_database_url: str = _setting(
         "Database of Dagster's own tables; empty: `dagster` on the same server", "", _database_url, secret=True
     )
@@ -114,6 +126,15 @@ class Settings:
     rejected_dir: Path | None = _setting("Where refused files go; `off`: they stay", "HOME/rejected", _directory_or_off)
     drop_user: str = _setting("User as whom the drop folder acts", "system")
     user: str = _setting("User as whom the command line acts", "system")
+    token: str = _setting(
+        "API token with which the command line acts; empty: that of `dsplatform login`, else as `DSPLATFORM_USER`", "", secret=True
+    )
+    secret_key: str = _setting(
+        "Signs sessions: 32 random bytes or more, the same for all processes; empty: made once, in `HOME/secret_key`",
+        "",
+        _secret_key,
+        secret=True,
+    )
     settle_seconds: float = _setting("A dropped file is complete when unchanged for this long", "5", _number(float, 0, 86_400))
     batch_files: int = _setting("Files that one batch takes, at most", "10000", _number(int, 1, 100_000))
     gc_grace_days: float = _setting("Days until the bytes of what nothing names are deleted", "8", _number(float, 0, 3650))
@@ -123,6 +144,7 @@ class Settings:
     rate_limit: int = _setting(
         "Requests a minute over HTTP of one credential, or of one address without; `0`: no limit", "18000", _number(int, 0, 10_000_000)
     )
+    max_upload_bytes: int = _setting("Largest upload over HTTP, in bytes, all its files together", "107374182400", _number(int, 1, 2**63))
     max_uploads: int = _setting("Uploads over HTTP at once; one credential may have half of them", "16", _number(int, 1, 1_000))
     header_seconds: float = _setting(
         "A client whose request's headers are not complete by then is cut off", "10", _number(float, 0.1, 3600)

@@ -109,6 +109,22 @@ def dataset_name(value: str) -> DatasetName:
     return DatasetName(name)
 
 
+def principal_name(value: str) -> str:
+    """The rule for names of users, groups and roles: letters and digits of any script, and `.`, `_`, `-`, `@`, `+` and single inner
+    spaces, beginning with a letter or digit, 64 characters at most. Names are kept in lower case, with compatible forms made one
+    (Unicode NFKC): `Ada` and `ada` are the same user."""
+    name = ""
+    if len(value) <= 64:
+        name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+    wrong = not name or len(name) > 64 or not name[0].isalnum() or name.endswith(" ") or "  " in name
+    if wrong or any(unicodedata.category(char)[0] not in "LMN" and char not in "._-@+ " for char in name):
+        raise Invalid(
+            f"{value[:64]!r} is no valid name of a user, group or role: use 1 to 64 letters, digits, '.', '_', '-', '@', '+' and single "
+            "inner spaces, beginning with a letter or digit"
+        )
+    return name
+
+
 def pointer_name(value: str) -> PointerName:
     """The rule for branch and tag names: 255 bytes at most; no control characters, spaces, `@`, `..`, leading `-`, empty parts
     between slashes; not a plain number and not `latest`, which already mean versions."""

@@ -1,12 +1,31 @@
-"""Questions about credentials."""
+"""Questions about API tokens."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from dsplatform.core.database import Transaction
-from dsplatform.core.domain import Actor, Origin, Scope
+from dsplatform.core.database import Row, Transaction
+from dsplatform.core.domain import Actor, Origin, Scope, ValueObject
 from dsplatform.core.types import PermissionType
 from dsplatform.permissions import tokens
 from dsplatform.permissions.repository import actor_of
+
+
+@dataclass(frozen=True)
+class Token(ValueObject):
+    """An API token, without its secret."""
+
+    id: int
+    owner: str
+    name: str
+    hint: str
+    """How it begins."""
+    scope: Scope
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    """Within a minute."""
 
 
 class Tokens:
@@ -48,6 +67,66 @@ class Tokens:
                 "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
                 id=row["token_id"],
             )
-        only = row["dataset_ids"]
-        scope = Scope(max(map(PermissionType, row["scopes"]), key=list(PermissionType).index), None if only is None else tuple(only))
-        return actor_of(row, scope, Origin(row["token_id"], origin.address, origin.request_id))
+        return actor_of(row, _scope(row), Origin(row["token_id"], origin.address, origin.request_id))
+
+    def get(self, token_id: int) -> Token | None:
+        """One token."""
+        row = self._tx.row(f"{_KEPT} WHERE t.id = :id", id=token_id)
+        return None if row is None else _token(row)
+
+    def page(self, after: int, limit: int, user_id: int, only: int | None) -> Sequence[Token]:
+        """A user's tokens by id, from behind `after`; only that one, if one is named."""
+        rows = self._tx.rows(
+            f"{_KEPT} WHERE t.user_id = :user AND t.id > :after AND (CAST(:only AS bigint) IS NULL OR t.id = :only) "
+            "ORDER BY t.id LIMIT :limit",
+            user=user_id,
+            after=after,
+            only=only,
+            limit=limit,
+        )
+        return [_token(row) for row in rows]
+
+    def count(self, user_id: int, only: int | None) -> int:
+        """How many tokens a user has; only that one, if one is named."""
+        return int(
+            self._tx.scalar(
+                "SELECT count(*) FROM api_tokens WHERE user_id = :user AND (CAST(:only AS bigint) IS NULL OR id = :only)",
+                user=user_id,
+                only=only,
+            )
+        )
+
+    def revoke(self, token_id: int) -> bool:
+        """The token is no longer good; False: it was revoked before."""
+        return self._tx.execute("UPDATE api_tokens SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL", id=token_id) == 1
+
+    def revoke_all(self, user_id: int) -> int:
+        """None of a user's tokens is good any more; answers how many were."""
+        return self._tx.execute(
+            "UPDATE api_tokens SET revoked_at = now() WHERE user_id = :user AND revoked_at IS NULL AND expires_at > now()", user=user_id
+        )
+
+
+_KEPT = """
+    SELECT t.id, u.username, t.name, t.token_hint, t.scopes, t.dataset_ids, t.created_at, t.expires_at, t.revoked_at, t.last_used_at
+    FROM api_tokens t JOIN users u ON u.id = t.user_id
+"""
+
+
+def _scope(row: Row) -> Scope:
+    only = row["dataset_ids"]
+    return Scope(max(map(PermissionType, row["scopes"]), key=list(PermissionType).index), None if only is None else tuple(only))
+
+
+def _token(row: Row) -> Token:
+    return Token(
+        row["id"],
+        row["username"],
+        row["name"],
+        row["token_hint"],
+        _scope(row),
+        row["created_at"],
+        row["expires_at"],
+        row["revoked_at"],
+        row["last_used_at"],
+    )

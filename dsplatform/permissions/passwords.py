@@ -1,0 +1,106 @@
+"""Passwords: which are taken, and how they are kept and compared.
+
+argon2id with the parameters that OWASP and RFC 9106 call for where memory allows. A hash takes 64 MiB and about a tenth of a second of
+several processors, so that only a few are made at a time.
+"""
+
+import base64
+import os
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from dsplatform.core.errors import Invalid, Unavailable
+
+PARAMETERS = {"time_cost": 3, "memory_cost": 65_536, "parallelism": 4, "hash_len": 32, "salt_len": 16}
+"""Of argon2id; memory in KiB. A hash with others is made anew at the next login."""
+
+AT_ONCE, WAITING, PATIENCE = 2, 4, 5.0
+"""How many hashes a process computes at a time, how many more may wait for it, and for how many seconds."""
+
+SHORTEST, LONGEST = 12, 1_024
+"""Characters of a password."""
+
+_places = threading.BoundedSemaphore(AT_ONCE + WAITING)
+_computing = threading.BoundedSemaphore(AT_ONCE)
+
+
+def acceptable(password: str) -> str:
+    """The form in which a new password is hashed: Unicode NFKC, so that it is the same from every keyboard. Raises `Invalid` for one of
+    the wrong length; any characters will do."""
+    normal = _normal(password)
+    if normal is None or not SHORTEST <= len(normal) <= LONGEST:
+        raise Invalid(f"a password has {SHORTEST} to {LONGEST:,} characters: choose some words that do not belong together")
+    return normal
+
+
+def _normal(password: str) -> str | None:
+    """NFKC, as NIST SP 800-63B asks; None for what nobody can have chosen."""
+    if len(password) > LONGEST:
+        return None
+    normal = unicodedata.normalize("NFKC", password)
+    try:
+        normal.encode()
+    except UnicodeEncodeError:
+        return None
+    return normal
+
+
+class Passwords:
+    """Makes and compares hashes."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(**PARAMETERS, type=Type.ID)
+        self._nobodys = _hash_of_nothing()
+
+    def hash(self, password: str) -> str:
+        """What is kept of a new password. Raises `Invalid` for one that is not acceptable, `Unavailable` when too many wait."""
+        normal = acceptable(password)
+        with _turn():
+            return self._hasher.hash(normal)
+
+    def matches(self, kept: str | None, password: str) -> bool:
+        """Whether it is the password whose hash was kept. Costs the same where none was kept, and for one that nobody can have chosen.
+        Raises `Unavailable` when too many wait."""
+        normal = _normal(password)
+        with _turn():
+            try:
+                self._hasher.verify(self._nobodys if kept is None or normal is None else kept, normal or "")
+            except (VerifyMismatchError, InvalidHashError):
+                return False
+        return kept is not None and normal is not None
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether it was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(kept)
+
+
+def _hash_of_nothing() -> str:
+    """A hash of today's parameters that no password has: comparing with it costs as much as with any other."""
+    salt, tag = (base64.b64encode(os.urandom(PARAMETERS[length])).rstrip(b"=").decode() for length in ("salt_len", "hash_len"))
+    memory, passes, lanes = (PARAMETERS[name] for name in ("memory_cost", "time_cost", "parallelism"))
+    return f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${tag}"
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Waits for one of the turns of this process. Whoever finds too many before her is told so at once, and holds no thread meanwhile."""
+    if not _places.acquire(blocking=False):
+        raise _busy()
+    try:
+        if not _computing.acquire(timeout=PATIENCE):
+            raise _busy()
+        try:
+            yield
+        finally:
+            _computing.release()
+    finally:
+        _places.release()
+
+
+def _busy() -> Unavailable:
+    return Unavailable("too many passwords are being checked at this moment: try again, or use a token, which needs no check of this kind")
