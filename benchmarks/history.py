@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import spread
-from benchmarks.setting import fresh_platform, table
+from benchmarks.setting import fresh_platform, owner, table
 from dsplatform.bootstrap import Platform
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import VersionId
@@ -119,7 +119,7 @@ def _long(platform: Platform, actor: Actor, dataset: DatasetRef) -> None:
         tx.execute(
             "UPDATE dataset_pointers SET version_id = :head WHERE dataset_id = :dataset", head=first + VERSIONS - 1, dataset=dataset.id
         )
-    with platform.db.transaction() as tx:
+    with owner(platform) as tx:
         tx.execute("ANALYZE dataset_versions")
 
 

@@ -74,10 +74,10 @@ class EmbeddedPostgres:
                 os.close(user)
                 self._leave()
 
-    def url(self, database: str, driver: str = "psycopg") -> str:
-        """The address of one database; `driver` is SQLAlchemy's name, empty for libpq's own form."""
+    def url(self, database: str, driver: str = "psycopg", user: str = "postgres") -> str:
+        """The address of one database; `driver` is SQLAlchemy's name, empty for libpq's own form. `postgres` owns everything."""
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return f"{scheme}://postgres@/{database}?host={quote(self._socket_dir, safe='')}"
+        return f"{scheme}://{user}@/{database}?host={quote(self._socket_dir, safe='')}"
 
     def ensure_running(self) -> None:
         """For who is a user already: starts the server again when it has died."""

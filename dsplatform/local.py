@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from dsplatform.core.errors import Denied, Invalid, Unavailable
-from dsplatform.core.migrations import schema_status, upgrade
+from dsplatform.core.migrations import schema_status, services_role, upgrade
+from dsplatform.core.roles import ROLE, let_in
 from dsplatform.core.settings import Settings
 from dsplatform.embedded import EmbeddedPostgres
 
-__all__ = ["EmbeddedPostgres", "database_for", "schema_status", "upgrade"]
+__all__ = ["Databases", "EmbeddedPostgres", "database_for", "schema_status", "services_role", "upgrade"]
 
 PLATFORM, DAGSTER = "dsplatform", "dagster"
 _URL = re.compile(r"(?P<scheme>[^:/]+)://(?P<authority>[^/?]*)(?:/(?P<database>[^?]*))?(?P<query>\?.*)?")
@@ -36,39 +37,58 @@ class _Url:
         return f"{self.scheme}://{self.authority}/{self.database}{self.query}"
 
 
-@contextmanager
-def database_for(settings: Settings) -> Iterator[tuple[str, str]]:
-    """(our database, Dagster's database) as URLs: of the server that the settings name, else of the embedded one.
+@dataclass(frozen=True)
+class Databases:
+    """URLs, with the logins that belong to them."""
 
-    Ours is for psycopg 3, Dagster's for psycopg2. Both exist afterwards; the embedded server runs for the block.
-    """
+    services: str
+    """Ours, as the services use it."""
+    owner: str
+    """Ours, as who may change its schema; the same where only one login is known."""
+    dagster: str
+    """Dagster's, for psycopg2; the others are for psycopg 3."""
+
+
+@contextmanager
+def database_for(settings: Settings) -> Iterator[Databases]:
+    """The databases of the server that the settings name, else of the embedded one. They exist; the embedded server runs for the block."""
     if not settings.database_url:
         with EmbeddedPostgres(settings.home).running() as server:
-            _ensure_databases(server.url("postgres", ""), [PLATFORM, DAGSTER])
-            yield server.url(PLATFORM), server.url(DAGSTER, "psycopg2")
+            with _connected(server.url("postgres", "")) as connection:
+                _ensure_databases(connection, [PLATFORM, DAGSTER])
+                let_in(connection)
+            yield Databases(server.url(PLATFORM, user=ROLE), server.url(PLATFORM), server.url(DAGSTER, "psycopg2"))
         return
-    ours = _Url.read(settings.database_url)
-    dagster = _Url.read(settings.dagster_database_url) if settings.dagster_database_url else replace(ours, database=DAGSTER)
+    services = _Url.read(settings.database_url)
+    owner = _Url.read(settings.owner_database_url or settings.database_url)
+    dagster = _Url.read(settings.dagster_database_url) if settings.dagster_database_url else replace(owner, database=DAGSTER)
     if not settings.dagster_database_url:
-        _ensure_databases(str(replace(ours, scheme="postgresql")), [dagster.database])
-    yield str(replace(ours, scheme="postgresql+psycopg")), str(replace(dagster, scheme="postgresql+psycopg2"))
+        with _connected(str(replace(owner, scheme="postgresql"))) as connection:
+            _ensure_databases(connection, [dagster.database])
+    ours, theirs = "postgresql+psycopg", "postgresql+psycopg2"
+    yield Databases(*(str(replace(url, scheme=scheme)) for url, scheme in ((services, ours), (owner, ours), (dagster, theirs))))
 
 
-def _ensure_databases(url: str, names: Sequence[str]) -> None:
-    """Creates the named databases that the server lacks, through the database at `url` (libpq's form)."""
+@contextmanager
+def _connected(url: str) -> Iterator[psycopg.Connection]:
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-            for name in names:
-                if name not in there:
-                    try:
-                        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
-                    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                        pass  # another process was first
-                    except psycopg.errors.InsufficientPrivilege as err:
-                        raise Denied(
-                            f"the server has no database {name!r} and {connection.info.user!r} may not create it: "
-                            f"create it, or name another one in DSPLATFORM_DAGSTER_DATABASE_URL"
-                        ) from err
+            yield connection
     except psycopg.OperationalError as err:
         raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+
+
+def _ensure_databases(connection: psycopg.Connection, names: Sequence[str]) -> None:
+    """Creates the named databases that the server lacks."""
+    there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+    for name in names:
+        if name not in there:
+            try:
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                pass  # another process was first
+            except psycopg.errors.InsufficientPrivilege as err:
+                raise Denied(
+                    f"the server has no database {name!r} and {connection.info.user!r} may not create it: "
+                    f"create it, or name another one in DSPLATFORM_DAGSTER_DATABASE_URL"
+                ) from err

@@ -1,7 +1,7 @@
 """Real PostgreSQL for every test: one server per test process, migrated once, cloned for each test."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
+from dsplatform.core.roles import ROLE, let_in
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres, upgrade
@@ -26,6 +27,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
     with EmbeddedPostgres(tmp_path_factory.mktemp("server")).running() as running:
         with _admin(running) as connection:
             connection.execute("CREATE DATABASE template")
+            # A test that provokes a deadlock need not wait for the server to look for one.
+            let_in(connection)
+            connection.execute("GRANT SET ON PARAMETER deadlock_timeout TO dsplatform_app")
         upgrade(running.url("template"))
         yield running
 
@@ -37,20 +41,29 @@ def _admin(server: EmbeddedPostgres) -> psycopg.Connection:
 @pytest.fixture
 def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
     """A database without any table."""
-    yield from _database(server, "template0")
+    with _database(server, "template0") as name:
+        yield server.url(name)
 
 
 @pytest.fixture
 def database_url(server: EmbeddedPostgres) -> Iterator[str]:
-    """A migrated database of its own."""
-    yield from _database(server, "template")
+    """A migrated database of its own, as the services log in to it. `make.tampering` does what they may not."""
+    with _database(server, "template") as name:
+        yield server.url(name, user=ROLE)
 
 
+@pytest.fixture
+def owner_url(database_url: str) -> str:
+    """The same database as its owner logs in to it."""
+    return database_url.replace(f"{ROLE}@", "postgres@")
+
+
+@contextmanager
 def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     with _admin(server) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
-    yield server.url(name)
+    yield name
     with _admin(server) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsplatform.bootstrap import Platform, bootstrap
-from dsplatform.core.database import Database
+from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FileId, VersionId
@@ -114,6 +114,14 @@ def unnamed(platform: Platform) -> tuple[int, int]:
             "AND NOT EXISTS (SELECT 1 FROM staged_files s WHERE s.file_id = f.id)"
         )
     return files, int(size)
+
+
+@contextmanager
+def tampering(db: Database) -> Iterator[Transaction]:
+    """A transaction of the database's owner, who may do what the services may not: change tables, switch triggers off, empty tables."""
+    url = db._engine.url.set(username="postgres").render_as_string(hide_password=False)
+    with Database(url, as_login=True) as owner, owner.transaction() as tx:
+        yield tx
 
 
 # --- time ----------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """What stands beside the code: containers, Dagster's instance and workspace, make, the pinned versions."""
 
+import base64
+import hashlib
+import hmac
 import importlib.util
 import json
 import re
@@ -8,7 +11,9 @@ import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
@@ -17,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings, documentation
+from dsplatform.local import EmbeddedPostgres, services_role, upgrade
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -108,6 +114,42 @@ def test_the_environment_of_our_containers_holds_real_settings(name: str) -> Non
     assert settings.database_url.startswith("postgresql+psycopg://")
     assert env["DSPLATFORM_DAGSTER_DATABASE_URL"].startswith("postgresql+psycopg2://")
     assert env["DAGSTER_HOME"] in {volume.split(":")[1] for volume in SERVICES[name]["volumes"]}
+
+
+def test_only_the_migration_knows_the_owner_of_the_tables() -> None:
+    for name in OURS:
+        env = SERVICES[name]["environment"]
+        assert ("DSPLATFORM_OWNER_DATABASE_URL" in env) == (name == "migrate")
+        assert "${POSTGRES_PASSWORD" not in json.dumps({key: value for key, value in env.items() if "OWNER" not in key})
+
+
+def test_the_logins_of_the_containers_are_made_with_the_database(tmp_path: Path) -> None:
+    """Those of the file, on a real server, with their passwords."""
+    with EmbeddedPostgres(tmp_path).running() as server:
+        owner = urlsplit(filled(SERVICES["migrate"]["environment"]["DSPLATFORM_OWNER_DATABASE_URL"]))
+        assert owner.username == SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+        assert owner.path == "/" + SERVICES["postgres"]["environment"]["POSTGRES_DB"]
+        with psycopg.connect(server.url("postgres", ""), autocommit=True) as connection:
+            for statement in filled(COMPOSE["configs"]["databases"]["content"]).strip().splitlines():
+                connection.execute(statement.encode())
+            connection.execute("CREATE DATABASE dsplatform")
+            for name in ("DSPLATFORM_DATABASE_URL", "DSPLATFORM_DAGSTER_DATABASE_URL"):
+                url = urlsplit(filled(SERVICES["api"]["environment"][name]))
+                ((stored,),) = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [url.username]).fetchall()
+                assert is_password(url.password or "", stored)
+        upgrade(server.url("dsplatform"))
+        assert services_role(server.url("dsplatform", user="dsplatform_app")).fenced
+        with psycopg.connect(server.url("dagster", "", user="dagster")) as connection:
+            connection.execute("CREATE TABLE runs (id int)")
+
+
+def is_password(password: str, stored: str) -> bool:
+    """Whether the server stores this password as that (RFC 5803)."""
+    _, rest = stored.split("$", 1)
+    iterations, salt = rest.split("$")[0].split(":")
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(iterations))
+    key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    return base64.b64encode(key).decode() == rest.split("$")[1].split(":")[0]
 
 
 def test_every_variable_of_the_containers_has_a_default_and_is_explained() -> None:

@@ -16,7 +16,7 @@ import pytest
 from dsplatform import embedded, guard
 from dsplatform.core.errors import Conflict, Denied, Invalid, Unavailable
 from dsplatform.core.settings import Settings
-from dsplatform.local import EmbeddedPostgres, database_for
+from dsplatform.local import Databases, EmbeddedPostgres, database_for
 
 USER = """
 import sys
@@ -311,21 +311,24 @@ def test_a_removed_home_is_no_error_at_the_end(home: Path) -> None:
 
 
 def test_without_a_setting_the_embedded_server_holds_both_databases(home: Path) -> None:
-    with database_for(Settings.from_env({"DSPLATFORM_HOME": str(home)})) as (ours, dagster):
-        assert ours.startswith("postgresql+psycopg://")
-        assert dagster.startswith("postgresql+psycopg2://")
-        for url, name in [(ours, "dsplatform"), (dagster, "dagster")]:
+    with database_for(Settings.from_env({"DSPLATFORM_HOME": str(home)})) as databases:
+        assert databases.services.startswith("postgresql+psycopg://")
+        assert databases.dagster.startswith("postgresql+psycopg2://")
+        for url, user, name in [
+            (databases.services, "dsplatform_app", "dsplatform"),
+            (databases.owner, "postgres", "dsplatform"),
+            (databases.dagster, "postgres", "dagster"),
+        ]:
             with psycopg.connect("postgresql:" + url.partition(":")[2]) as connection:
-                assert connection.info.dbname == name
+                assert (connection.info.user, connection.info.dbname) == (user, name)
 
 
 def test_a_given_server_is_used_and_gets_the_database_of_dagster(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("unused")
     with EmbeddedPostgres(home).running() as server:
         env = {"DSPLATFORM_HOME": str(other), "DSPLATFORM_DATABASE_URL": server.url("postgres", "")}
-        with database_for(Settings.from_env(env)) as (ours, dagster):
-            assert ours == server.url("postgres")
-            assert dagster == server.url("dagster", "psycopg2")
+        with database_for(Settings.from_env(env)) as databases:
+            assert databases == Databases(server.url("postgres"), server.url("postgres"), server.url("dagster", "psycopg2"))
             with psycopg.connect(server.url("dagster", "")) as connection:
                 assert connection.info.dbname == "dagster"
     assert list(other.iterdir()) == []
@@ -354,11 +357,25 @@ def test_a_database_of_dagster_that_is_named_is_left_to_its_owner() -> None:
         "DSPLATFORM_DATABASE_URL": "postgresql://x:p%40s@127.0.0.1:1/x?sslmode=disable",
         "DSPLATFORM_DAGSTER_DATABASE_URL": "postgresql://y@127.0.0.1:1/other",
     }
-    with database_for(Settings.from_env(env)) as urls:
-        assert urls == (
-            "postgresql+psycopg://x:p%40s@127.0.0.1:1/x?sslmode=disable",
-            "postgresql+psycopg2://y@127.0.0.1:1/other",
-        )
+    with database_for(Settings.from_env(env)) as databases:
+        assert databases.services == databases.owner == "postgresql+psycopg://x:p%40s@127.0.0.1:1/x?sslmode=disable"
+        assert databases.dagster == "postgresql+psycopg2://y@127.0.0.1:1/other"
+
+
+def test_the_owners_login_makes_the_database_of_dagster_and_owns_it(home: Path) -> None:
+    with EmbeddedPostgres(home).running() as server:
+        with connected(server) as connection:
+            connection.execute("CREATE USER poor")
+        env = {
+            "DSPLATFORM_DATABASE_URL": server.url("postgres", "", user="poor"),
+            "DSPLATFORM_OWNER_DATABASE_URL": server.url("postgres", ""),
+        }
+        with database_for(Settings.from_env(env)) as databases:
+            assert databases == Databases(server.url("postgres", user="poor"), server.url("postgres"), server.url("dagster", "psycopg2"))
+            with connected(server) as connection:
+                assert connection.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'dagster'").fetchone() == (
+                    "postgres",
+                )
 
 
 def test_a_missing_wheel_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

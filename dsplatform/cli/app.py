@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import contract, datasets, deletion, history, ingest, maintenance, permissions, schema, storage
+from dsplatform.cli import audit, contract, credentials, datasets, deletion, history, ingest, maintenance, people, permissions, preview, schema, storage
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
@@ -35,6 +35,7 @@ app.command()(history.log)
 app.command()(datasets.files)
 app.command()(datasets.get)
 app.command()(schema.schema)
+app.command()(preview.preview)
 app.command()(storage.usage)
 app.command()(storage.why)
 app.command()(storage.gc)
@@ -50,6 +51,14 @@ app.command()(permissions.revoke)
 app.command()(permissions.grants)
 app.command()(permissions.can)
 app.command("who-can")(permissions.who_can)
+app.command()(credentials.login)
+app.command()(credentials.logout)
+app.command()(credentials.whoami)
+app.add_typer(credentials.app, name="tokens")
+app.add_typer(people.users, name="users")
+app.add_typer(people.groups, name="groups")
+app.add_typer(people.roles, name="roles")
+app.add_typer(audit.app, name="audit")
 app.add_typer(history.branch, name="branch")
 app.add_typer(history.tag, name="tag")
 app.add_typer(contract.app, name="contract")

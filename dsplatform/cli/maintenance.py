@@ -86,32 +86,40 @@ def _touched(uses: object) -> str:
 
 @db.command()
 def upgrade(as_json: AsJson = False) -> None:
-    """Bring the database to the newest revision."""
+    """Bring the database to the newest revision, and give the role of the services its rights."""
+    from dataclasses import asdict
+
     from dsplatform.core.settings import Settings
-    from dsplatform.local import database_for, schema_status
+    from dsplatform.local import database_for, schema_status, services_role
     from dsplatform.local import upgrade as apply
 
-    with database_for(Settings.from_env()) as (url, _):
-        before, _ = schema_status(url)
-        apply(url)
-        after, _ = schema_status(url)
+    with database_for(Settings.from_env()) as databases:
+        before, _ = schema_status(databases.owner)
+        apply(databases.owner)
+        after, _ = schema_status(databases.owner)
+        standing = services_role(databases.services)
     if as_json:
-        emit({"before": before, "after": after})
+        emit({"before": before, "after": after, "services_role": asdict(standing)})
     else:
         typer.echo(f"the database is at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
+        typer.echo(str(standing))
 
 
 @db.command()
 def status(as_json: AsJson = False) -> None:
-    """Show the database's revision, and the newest one."""
-    from dsplatform.core.settings import Settings
-    from dsplatform.local import database_for, schema_status
+    """Show the database's revision, and the newest one, and as whom the services work."""
+    from dataclasses import asdict
 
-    with database_for(Settings.from_env()) as (url, _):
-        current, newest = schema_status(url)
+    from dsplatform.core.settings import Settings
+    from dsplatform.local import database_for, schema_status, services_role
+
+    with database_for(Settings.from_env()) as databases:
+        current, newest = schema_status(databases.owner)
+        standing = services_role(databases.services)
     if as_json:
-        emit({"current": current, "newest": newest})
+        emit({"current": current, "newest": newest, "services_role": asdict(standing)})
     else:
+        typer.echo(str(standing))
         typer.echo(f"revision {current or 'none'}; newest is {newest}" + ("" if current == newest else ": run `dsplatform db upgrade`"))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # these take half a second to import, which `--help` need not
     from dsplatform.stack import Stack
 
 PAUSE_SECONDS = 0.5
+SEAL_SECONDS = 60
 COLORS = {"api": "cyan", "code": "magenta", "webserver": "blue", "daemon": "green"}
 SHOWN = 20
 CAPTURES = 100
@@ -97,6 +98,7 @@ class _Session:
         self._platform = platform
         self._dropped: list[str] = []
         self._first_new = 0
+        self._seal_at = 0.0
 
     def begin(self, *, demo: bool) -> None:
         """Says what is there already, and drops the samples that are missing."""
@@ -146,6 +148,9 @@ class _Session:
                     self._platform.deliver()
                     for version_id in self._platform.schemas.pending(CAPTURES):
                         self._platform.schemas.capture_version_schema(version_id)
+                if time.monotonic() >= self._seal_at:
+                    self._platform.audit.seal()
+                    self._seal_at = time.monotonic() + SEAL_SECONDS
             except DsplatformError as err:
                 self._console.print(f"[yellow]![/] {escape(str(err))}; trying again", highlight=False)
         time.sleep(PAUSE_SECONDS)

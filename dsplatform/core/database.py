@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from dsplatform.core.domain import AggregateRoot, AuditEntry, DomainEvent
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, NotFound, Unavailable
+from dsplatform.core.roles import ROLE, take_on
 
 T = TypeVar("T")
 AggregateT = TypeVar("AggregateT", bound=AggregateRoot)
@@ -190,13 +191,17 @@ def _array_element(value: object) -> str:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork."""
+    """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork.
+
+    They work as the application's role (`core.roles`) where the login may take it on, unless `as_login` says otherwise.
+    """
 
     def __init__(
         self,
         url: str,
         *,
         pool_size: int = 5,
+        as_login: bool = False,
         outbox: Callable[[Transaction, list[DomainEvent]], None] | None = None,
         audit: Callable[[Transaction, list[AuditEntry]], None] | None = None,
     ) -> None:
@@ -211,6 +216,8 @@ class Database:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._engine, "checkin", _returned)
         event.listen(self._engine, "checkout", _asked_for)
+        if not as_login and self._engine.url.username != ROLE:
+            event.listen(self._engine, "connect", take_on)
         self._outbox = outbox
         self._audit = audit
 
@@ -295,6 +302,13 @@ class Database:
         except (pg.Error, exc.DBAPIError, exc.TimeoutError) as err:
             raise _translated(err) from err
 
+    def pool(self) -> tuple[int, int]:
+        """(connections at most, those in use)."""
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool):
+            raise AssertionError("the engine is made with this kind of pool")
+        return pool.size(), pool.checkedout()
+
     def close(self) -> None:
         """Closes the pool's idle connections."""
         self._engine.dispose()
@@ -344,6 +358,8 @@ def _translated(err: Exception) -> DsplatformError:
         return Invalid(f"the database cannot take a value: {cause.diag.message_primary or cause}")
     if isinstance(cause, pg.UndefinedTable):
         return Unavailable(f"{cause.diag.message_primary}: the database is not set up; run `dsplatform db upgrade`")
+    if isinstance(cause, pg.InsufficientPrivilege):
+        return Unavailable(f"{cause.diag.message_primary}: the services' database role gets its rights by `dsplatform db upgrade`")
     if isinstance(cause, pg.DiskFull):
         return Unavailable("the database's disk is full: free space and repeat")
     if isinstance(cause, (pg.OperationalError, pg.InterfaceError)):

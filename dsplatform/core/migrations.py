@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from dsplatform.core.errors import Conflict, Unavailable
+from dsplatform.core.errors import Conflict, Denied, Unavailable
 from dsplatform.core.paths import shipped
+from dsplatform.core.roles import Standing, equip, standing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,15 +36,36 @@ def _libpq(url: str) -> str:
 
 
 def upgrade(url: str) -> None:
-    """Applies the migrations that the database lacks. One process at a time; the others wait, then find none."""
-    from alembic import command
-
+    """Applies the migrations that the database lacks, and gives the role of the services its rights. One process at a time; the others
+    wait, then find nothing to do. Raises `Denied` for a login that may not change the schema."""
     try:
         with psycopg.connect(_libpq(url), autocommit=True, connect_timeout=10) as connection:
             connection.execute("SELECT pg_advisory_lock(hashtextextended('dsplatform migrations', 0))")
-            command.upgrade(_config(url), "head")
+            if _current(connection) != _newest():
+                from alembic import command
+
+                _must_be_owner(connection)
+                command.upgrade(_config(url), "head")
+            equip(connection)
     except psycopg.OperationalError as err:
         raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+
+
+def services_role(url: str) -> Standing:
+    """As whom the services work that are given this login."""
+    try:
+        with psycopg.connect(_libpq(url), connect_timeout=10) as connection:
+            return standing(connection)
+    except psycopg.OperationalError as err:
+        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+
+
+def _must_be_owner(connection: psycopg.Connection) -> None:
+    row = connection.execute("SELECT has_schema_privilege(current_schema(), 'CREATE')").fetchone()
+    if not row or not row[0]:
+        raise Denied(
+            f"{connection.info.user!r} may not change the database's schema: name a login that may in DSPLATFORM_OWNER_DATABASE_URL"
+        )
 
 
 def check(url: str) -> None:
@@ -58,16 +80,21 @@ def check(url: str) -> None:
 
 
 def schema_status(url: str) -> tuple[str | None, str]:
-    """(revision of the database, newest revision); None: the database is empty."""
+    """(revision of the database, newest revision); None: the database is empty, or keeps its revision from this login."""
     try:
         with psycopg.connect(_libpq(url), connect_timeout=10) as connection:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            current = str(row[0]) if row else None
-    except psycopg.errors.UndefinedTable:
-        current = None
+            return _current(connection), _newest()
     except psycopg.OperationalError as err:
         raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
-    return current, _newest()
+
+
+def _current(connection: psycopg.Connection) -> str | None:
+    try:
+        with connection.transaction():
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        return None
+    return str(row[0]) if row else None
 
 
 @cache

@@ -36,7 +36,7 @@ class PlatformFromEnvironment:
     def open(self) -> Iterator[Platform]:
         """Uses the server of DSPLATFORM_DATABASE_URL, else the embedded one, which is started where it does not run."""
         settings = Settings.from_env()
-        with database_for(settings) as (url, _), bootstrap(settings, url) as platform:
+        with database_for(settings) as databases, bootstrap(settings, databases.services) as platform:
             yield platform
 
     @contextmanager

@@ -188,6 +188,7 @@ audit_seals = Table(
     metadata,
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("audit_id", BigInteger, nullable=False, unique=True),  # no foreign key: a seal outlives a row that was taken away
+    Column("row_hash", CHAR(64), nullable=False),
     Column("chain_hash", CHAR(64), nullable=False),
     Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )

@@ -28,7 +28,7 @@ def heard() -> list[DomainEvent]:
 
 
 @pytest.fixture
-def noting(database_url: str, heard: list[DomainEvent]) -> Iterator[Database]:
+def noting(owner_url: str, heard: list[DomainEvent]) -> Iterator[Database]:
     """A database whose outbox is a list, and a table to write into."""
 
     def outbox(tx: Transaction, events: list[DomainEvent]) -> None:
@@ -36,7 +36,7 @@ def noting(database_url: str, heard: list[DomainEvent]) -> Iterator[Database]:
         for event in events:
             tx.execute("INSERT INTO notes VALUES (:note)", note=f"event {event.plain()['what']}")
 
-    with Database(database_url, outbox=outbox) as database:
+    with Database(owner_url, outbox=outbox, as_login=True) as database:
         with database.transaction() as tx:
             tx.execute("CREATE TABLE notes (note text NOT NULL, CONSTRAINT notes_are_unique UNIQUE (note))")
         yield database
@@ -211,7 +211,7 @@ def test_a_server_that_is_not_there_is_unavailable(database_url: str) -> None:
 
 
 def _terminate_the_others(url: str) -> None:
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+    with psycopg.connect(url.replace("+psycopg", "").replace("dsplatform_app@", "postgres@"), autocommit=True) as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'dsplatform'"

@@ -32,8 +32,8 @@ def test_the_migrations_make_the_tables_that_the_repositories_declare(database_u
     check(database_url)
 
 
-def test_a_table_that_only_the_database_has_is_a_difference(database_url: str) -> None:
-    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+def test_a_table_that_only_the_database_has_is_a_difference(database_url: str, owner_url: str) -> None:
+    with psycopg.connect(owner_url.replace("+psycopg", "")) as connection:
         connection.execute("CREATE TABLE forgotten (id int)")
     with pytest.raises(Conflict, match="forgotten"):
         check(database_url)

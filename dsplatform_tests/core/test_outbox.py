@@ -31,8 +31,9 @@ class Broken(Exception):
 def db(database_url: str) -> Iterator[Database]:
     """A database with a table that handlers have their effect in."""
     with Database(database_url) as database:
-        with database.transaction() as tx:
+        with make.tampering(database) as tx:
             tx.execute("CREATE TABLE effects (bell int NOT NULL)")
+            tx.execute("GRANT ALL ON effects TO PUBLIC")
         yield database
 
 

@@ -68,6 +68,7 @@ def sales(platform: Platform, system: Actor) -> DatasetRef:
         tx.execute(
             "INSERT INTO staged_files (session_id, path, file_id) SELECT s.id, 'x', (SELECT min(id) FROM files) FROM upload_sessions s"
         )
+    with make.tampering(platform.db) as tx:
         tx.execute("UPDATE dataset_versions SET merge_parent_version_id = :first WHERE version_number = 5", first=first.version_id)
     assert all(rows(platform, dataset).values())
     return dataset

@@ -294,7 +294,7 @@ def _pages(read: Callable[[str], list[str]]) -> Iterator[list[str]]:
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=st.sets(st.text("abzAZé漢_- .09", min_size=1, max_size=5), min_size=1, max_size=7), limit=st.integers(1, 4))
 def test_pages_hold_every_dataset_exactly_once_in_order(wanted: set[str], limit: int, platform: Platform) -> None:
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("TRUNCATE datasets CASCADE")
     system = platform.actor()
     made: list[str] = []

@@ -79,7 +79,7 @@ def as_overlay(platform: Platform, data: bytes) -> None:
     """The file becomes the overlay of a version, and nothing else."""
     committed = make.commit(platform, make.dataset(platform), {"a": b"of the version"})
     reference = make.stored(platform, data)
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("UPDATE dataset_versions SET overlay_file_id = :f WHERE id = :v", f=reference.file_id, v=committed.version_id)
     platform.files.delete_reference(reference)
 
@@ -111,7 +111,7 @@ def test_the_test_above_finds_a_collector_that_forgets_to_ask(
     forgetful = re.sub(rf"NOT EXISTS \(SELECT 1 FROM {table} r [^)]*\)", "true", UNREFERENCED)
     assert forgetful != UNREFERENCED
     monkeypatch.setattr("dsplatform.files.refuse.UNREFERENCED", forgetful)
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute(f"ALTER TABLE {table} DROP CONSTRAINT fk_{table}_{column}")
     file_id = dead(platform, b"shared")
     refer(platform, b"shared")
@@ -336,10 +336,10 @@ def test_there_is_one_collector_at_a_time(platform: Platform) -> None:
 def test_a_full_mark_finds_what_a_disabled_trigger_forgot(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "PAGE", 2)
     kept = [make.stored(platform, b"kept %d" % number).file_id for number in range(4)]
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("ALTER TABLE staged_files DISABLE TRIGGER USER")
     forgotten = {dead(platform, b"forgotten %d" % number) for number in range(3)}
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("ALTER TABLE staged_files ENABLE TRIGGER USER")
     assert make.column(platform.db, "SELECT file_id FROM gc_queue") == []
     assert platform.gc.mark(platform.system()) == 3

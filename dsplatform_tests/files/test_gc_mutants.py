@@ -21,7 +21,7 @@ from dsplatform_tests.files.interleaving import DATA, after, collector, meanwhil
 @pytest.fixture
 def unguarded(platform: Platform) -> None:
     """Without the foreign keys, which refuse what the protocol by itself must not do."""
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         for table, column in (
             ("dataset_version_files", "file_id"),
             ("staged_files", "file_id"),

@@ -172,12 +172,13 @@ def test_an_upload_whose_time_is_over_while_it_commits_is_passed_by(
     platform: Platform, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The collector comes from two hours later; the uploader stands just before its commit."""
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("CREATE SCHEMA later")
+        tx.execute("GRANT USAGE ON SCHEMA later TO PUBLIC")
         tx.execute("CREATE FUNCTION later.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.now() + interval '2 hours' $$")
 
     def collect_later() -> None:
-        with platform.db.transaction() as tx:
+        with make.tampering(platform.db) as tx:
             name = tx.scalar("SELECT current_database()")
             assert make.column(platform.db, "SELECT count(*) FROM upload_intents") == [1]
             tx.execute(f"ALTER DATABASE {name} SET search_path = later, public, pg_catalog")
@@ -299,7 +300,7 @@ def test_no_statement_of_a_collection_looks_at_all_files(platform: Platform, mon
     for number in range(20):
         platform.files.delete_reference(make.stored(platform, b"%d" % number))
     make.overdue(platform.db)
-    with platform.db.autocommit() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("ANALYZE")
     seen: list[tuple[str, dict[str, Any]]] = []
     run = Transaction._run

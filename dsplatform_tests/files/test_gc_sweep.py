@@ -147,7 +147,7 @@ def another_store(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def a_replica(platform: Platform, _: pytest.MonkeyPatch) -> None:
     """As seen by the session: a function of that name before the server's own."""
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'")
         tx.execute(f"ALTER DATABASE {tx.scalar('SELECT current_database()')} SET search_path = public, pg_catalog")
     platform.db.close()

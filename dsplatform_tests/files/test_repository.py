@@ -237,7 +237,7 @@ def test_the_ledger_counts_every_reference(operations: list[tuple[str, object]],
 
 
 def test_the_ledger_claim_fails_without_a_trigger(platform: Platform) -> None:
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("ALTER TABLE staged_files DISABLE TRIGGER staged_files_ledger_insert")
     make.stored(platform, b"x")
     assert make.miscounted_files(platform) != set()

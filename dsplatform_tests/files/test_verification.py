@@ -35,7 +35,7 @@ def kept(platform: Platform) -> Platform:
 
 def change(platform: Platform, *statements: str) -> None:
     """Changes rows behind the constraints' and the triggers' backs, as a bad disk or a bad restore does."""
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("SET LOCAL session_replication_role = replica")
         for statement in statements:
             tx.execute(statement)

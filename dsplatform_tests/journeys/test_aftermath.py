@@ -62,7 +62,7 @@ def test_what_a_drain_takes_is_not_left_over(kept: Platform) -> None:
 
 
 def test_what_a_drain_does_not_take_is_left_over(kept: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    with kept.db.transaction() as tx:
+    with make.tampering(kept.db) as tx:
         tx.execute("ALTER TABLE staged_files DISABLE TRIGGER ALL")
     make.stored(kept, b"b")
     (Path(kept.settings.storage_url) / "objects" / "00" / "foreign").touch()

@@ -15,7 +15,7 @@ from dsplatform.schemas import service as module
 from dsplatform.schemas.comparing.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
-from dsplatform.schemas.service import SchemaNotCaptured
+from dsplatform.schemas.capturing import SchemaNotCaptured
 from dsplatform_tests import make
 
 
@@ -158,7 +158,7 @@ def test_a_version_that_nobody_announced_is_not_forgotten(platform: Platform, co
         tx.execute("DELETE FROM deliveries WHERE (payload->>'version_id')::bigint = :id", id=old)
     platform.deliver()
     assert platform.schemas.pending(10) == [announced]
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("UPDATE dataset_versions SET created_at = created_at - interval '2 minutes' WHERE id = :id", id=old)
     assert platform.schemas.pending(10) == [old, announced]
     assert platform.schemas.pending(1) == [old]

@@ -85,7 +85,7 @@ def test_a_merge_whose_second_parent_is_another_one_is_found_by_reading_the_over
     dataset = forked(platform, {"a": b"1"}, {"b": b"2"}, {"c": b"3"})
     merge(platform, dataset)
     assert make.problems(platform) == []
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute(f"UPDATE dataset_versions SET merge_parent_version_id = {other} WHERE version_number = 4")
     (problem,) = make.problems(platform)
     assert (problem.invariant, problem.subject) == ("I7", "sales@4")

@@ -32,7 +32,7 @@ def five(platform: Platform, sales: DatasetRef) -> list[Committed]:
 
 
 def age(platform: Platform, version: Committed, days: int) -> None:
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute(
             "UPDATE dataset_versions SET created_at = now() - make_interval(days => :days) WHERE id = :id",
             days=days,

@@ -38,7 +38,7 @@ def test_a_parent_of_another_dataset_is_refused_by_the_database(column: str, con
     one, other = make.dataset(platform, "one"), make.dataset(platform, "other")
     foreign = make.commit(platform, one, {"a": b"1"}).version_id
     mine = make.commit(platform, other, {"a": b"1"}).version_id
-    with pytest.raises(ConstraintViolated) as caught, platform.db.transaction() as tx:
+    with pytest.raises(ConstraintViolated) as caught, make.tampering(platform.db) as tx:
         tx.execute(f"UPDATE dataset_versions SET {column} = :parent WHERE id = :id", parent=foreign, id=mine)
     assert caught.value.constraint == constraint
 
@@ -48,7 +48,7 @@ def test_a_version_is_never_its_own_or_an_older_ones_child(platform: Platform) -
     first = make.commit(platform, dataset, {"a": b"1"}).version_id
     second = make.commit(platform, dataset, {"a": b"2"}).version_id
     for parent in (first, second):
-        with pytest.raises(ConstraintViolated) as caught, platform.db.transaction() as tx:
+        with pytest.raises(ConstraintViolated) as caught, make.tampering(platform.db) as tx:
             tx.execute("UPDATE dataset_versions SET parent_version_id = :parent WHERE id = :id", parent=parent, id=first)
         assert caught.value.constraint == "ck_dataset_versions_parents_are_older"
 

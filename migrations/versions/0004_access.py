@@ -107,6 +107,7 @@ CREATE TABLE branch_protections (
 CREATE TABLE audit_seals (
     position bigint NOT NULL,
     audit_id bigint NOT NULL,
+    row_hash CHAR(64) NOT NULL,
     chain_hash CHAR(64) NOT NULL,
     sealed_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT pk_audit_seals PRIMARY KEY (position),
