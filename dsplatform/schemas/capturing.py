@@ -4,12 +4,19 @@ from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
 from dsplatform.core.database import Database, Transaction
+from dsplatform.core.errors import Unavailable
 from dsplatform.core.types import ContentHash
 from dsplatform.schemas import sandbox
 from dsplatform.schemas.model import READER_VERSION, FileCapture, Hints, hint_of
 from dsplatform.schemas.repository import FileSchemas, Key
 
 Request: TypeAlias = sandbox.Request
+
+
+class SchemaNotCaptured(Unavailable):
+    """The version exists; its files were not read yet."""
+
+    code = "schema_not_captured"
 
 
 def key_of(content_hash: ContentHash, name: str, hints: Hints) -> Key:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from dsplatform.core.errors import Invalid, NotFound
+from dsplatform.core.errors import Invalid
 from dsplatform.schemas.logical import LogicalType
-from dsplatform.schemas.model import Column, Json, VersionSchema
+from dsplatform.schemas.model import Column, Json, NoSuchTable, SeveralTables, VersionSchema
 
 MAX_COLUMNS = 1_600
 """What PostgreSQL allows in a table."""
@@ -20,18 +20,6 @@ class TooManyColumns(Invalid):
     """A table of PostgreSQL can't have so many."""
 
     code = "too_many_columns"
-
-
-class SeveralTables(Invalid):
-    """More than one table with columns of its own; which one is meant is not said."""
-
-    code = "several_tables"
-
-
-class NoSuchTable(NotFound):
-    """No component, or no sheet, of that name was read."""
-
-    code = "no_such_table"
 
 
 def table_of(schema: VersionSchema, component: str | None = None, sheet: str | None = None) -> tuple[Column, ...]:

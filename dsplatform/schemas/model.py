@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Self, TypeAlias
 
 from dsplatform.core.domain import ValueObject
+from dsplatform.core.errors import Invalid, NotFound
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -25,6 +26,18 @@ def hint_of(name: str) -> str:
     if len(parts) > 2 and parts[-1] in COMPRESSED_ENDINGS:
         return f"{parts[-2]}.{parts[-1]}"
     return parts[-1] if len(parts) > 1 else ""
+
+
+class SeveralTables(Invalid):
+    """More than one table with columns of its own; which one is meant is not said."""
+
+    code = "several_tables"
+
+
+class NoSuchTable(NotFound):
+    """No component, or no sheet, of that name was read."""
+
+    code = "no_such_table"
 
 
 @dataclass(frozen=True)

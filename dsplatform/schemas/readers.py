@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from dsplatform.schemas.compression import only_member, opened
-from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, hint_of
+from dsplatform.schemas.model import NO_HINTS, Column, FileCapture, Hints, Json, hint_of
 from dsplatform.schemas.text.delimited import NotDelimited, delimited_rows, read_delimited
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
@@ -61,11 +61,40 @@ def extract(path: Path, file_type: str, name: str, hints: Hints = NO_HINTS) -> F
         return FileCapture.unreadable(_sentence(err, path), hint or None)
 
 
-def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class Known:
+    """What `extract` has found in a file, and what is wanted of it: spares reading more than the rows."""
+
+    details: Mapping[str, Json]
+    columns: Sequence[Column]
+    """Of the table."""
+    only: Collection[str]
+    """The columns that are wanted; there may be others."""
+    start: int = 0
+    """Rows that are left out at the top."""
+
+
+def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None, known: Known | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of one table of a file that `extract` reads, in their order, under the captured names. Raises `NoRows` for other files
     and tables, and what the parsers of foreign bytes raise."""
     hint = hint_of(name)
     kind = _kind(path, file_type, hint)
+    start = 0 if known is None else known.start
+    if kind.name == "parquet" and table is None:
+        from dsplatform.schemas.columnar.reading import parquet_rows
+
+        return parquet_rows(path, start, known and known.only)
+    return _from(_rows(path, kind, hint, hints, table, known), start)
+
+
+def _from(batches: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if not start or start < batch.num_rows:
+            yield batch.slice(start)
+        start = max(0, start - batch.num_rows)
+
+
+def _rows(path: Path, kind: _Kind, hint: str, hints: Hints, table: str | None, known: Known | None) -> Iterator[pa.RecordBatch]:
     if kind.name in {"zip", "xls"} and (book := _book(path, kind.name, hint)) is not None:
         from dsplatform.schemas.workbooks.reading import workbook_rows
 
@@ -73,10 +102,6 @@ def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None)
     if table is not None:
         raise NoRows(f"the file has one table without a name, and none named {table!r}")
     match kind.name:
-        case "parquet":
-            from dsplatform.schemas.columnar.reading import parquet_rows
-
-            return parquet_rows(path)
         case "arrow":
             from dsplatform.schemas.columnar.reading import arrow_rows
 
@@ -85,9 +110,10 @@ def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None)
             from dsplatform.schemas.json_files.reading import json_rows
             from dsplatform.schemas.json_files.records import JsonLayout
 
-            return json_rows(JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl"))
+            layout = JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl")
+            return json_rows(layout) if known is None else json_rows(layout, known.columns, known.only)
         case "text":
-            return delimited_rows(path, kind.ending, kind.compression, hints)
+            return delimited_rows(path, kind.ending, kind.compression, hints, known and known.details)
     raise NoRows(f"the rows of files of the kind {kind.name} are not read")
 
 

@@ -31,6 +31,7 @@ import psutil
 from dsplatform.core.domain import ValueObject
 from dsplatform.schemas.contracts.judging import Answer, Question
 from dsplatform.schemas.model import COMPRESSED_ENDINGS, NO_HINTS, FileCapture, Hints, hint_of
+from dsplatform.schemas.previews.model import Look, Looked
 
 logger = logging.getLogger(__name__)
 A = TypeVar("A")
@@ -40,6 +41,7 @@ MEMORY_BYTES = 1280 << 20
 """Address space of a child; the libraries alone map half of it. What a child holds in memory stays below 600 MB."""
 RETIRE_RSS, RETIRE_ADDRESSES = 256 << 20, 900 << 20
 IDLE_SECONDS = 60.0
+LOOK_SECONDS = 60.0
 BATCH = 32
 
 
@@ -52,17 +54,22 @@ class Request(ValueObject):
     name: str
     hints: Hints = NO_HINTS
     question: Question | None = None
-    """What a contract asks of the rows; None: the file is captured."""
+    """What a contract asks of the rows."""
+    look: Look | None = None
+    """Which rows somebody wants to see. Without it and a question, the file is captured."""
 
     def seconds(self) -> float:
         """How long reading may take: a minute, and one more for each 512 MiB, of which a compressed file holds ten times its size; five
-        times that where rows are compared."""
+        times that where rows are compared. Who looks at rows waits for them: she has `LOOK_SECONDS`."""
+        if self.look is not None:
+            return LOOK_SECONDS
         size = self.path.stat().st_size * (10 if hint_of(self.name).rpartition(".")[2] in COMPRESSED_ENDINGS else 1)
         return (60 if self.question is None else 300) * (1 + size / (512 << 20))
 
     def line(self) -> list[object]:
         """As a child is asked."""
-        return [str(self.path), self.file_type, self.name, self.hints.plain(), self.question and self.question.plain()]
+        asked = self.question and self.question.plain()
+        return [str(self.path), self.file_type, self.name, self.hints.plain(), asked, self.look and self.look.plain()]
 
 
 class ChildDied(Exception):
@@ -85,6 +92,10 @@ class Sandbox:
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer per request, each of which has a question, in their order. Never raises for what a file does to its reader."""
         return self._each(requests, Answer.read, Answer)
+
+    def look(self, request: Request) -> Looked:
+        """What became of looking at the rows that the request names. Never raises for what a file does to its reader."""
+        return self._each([request], Looked.read, Looked)[0]
 
     def _each(self, requests: Sequence[Request], read: Callable[[Mapping[str, Any]], A], died: Callable[[str], A]) -> list[A]:
         batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
@@ -217,9 +228,10 @@ def serve() -> None:
         question = sys.stdin.readline()
         if not question:
             break
-        for path, file_type, name, hints, asked in json.loads(question):
+        for path, file_type, name, hints, asked, wanted in json.loads(question):
             file = Path(path), file_type, name, Hints(**hints)
-            answers.write(json.dumps((extract(*file) if asked is None else _judge(*file, asked)).plain()) + "\n")
+            found = _judge(*file, asked) if asked is not None else _look(*file, wanted) if wanted is not None else extract(*file)
+            answers.write(json.dumps(found.plain()) + "\n")
             answers.flush()
             used = this.memory_info()
             if used.rss > RETIRE_RSS or used.vms > RETIRE_ADDRESSES:
@@ -231,6 +243,16 @@ def _judge(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[s
     from dsplatform.schemas.readers import rows
 
     return answer(path, file_type, name, hints, Question.read(asked), rows)
+
+
+def _look(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[str, Any]) -> Looked:
+    from dsplatform.schemas.previews.reading import look
+    from dsplatform.schemas.readers import Known, rows
+
+    wanted = Look.read(asked)
+    only = {*wanted.chosen, *(condition.column for condition in wanted.conditions)}
+    known = Known(wanted.details, wanted.columns, only, wanted.start)
+    return look(path, wanted, lambda: rows(path, file_type, name, hints, wanted.table, known))
 
 
 def _leave_with(parent: int) -> None:

@@ -8,12 +8,12 @@ from typing import TypeAlias, TypeGuard
 from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import NotFound, Unavailable
+from dsplatform.core.errors import NotFound
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
 from dsplatform.core.types import ContentHash, FilePath, PermissionType, VersionId
 from dsplatform.core.values import ColumnChange, Component, DatasetRef, SchemaSummary
-from dsplatform.schemas.capturing import Captures, Request, key_of
+from dsplatform.schemas.capturing import Captures, Request, SchemaNotCaptured, key_of
 from dsplatform.schemas.comparing import comparison, evolution
 from dsplatform.schemas.comparing.comparison import Comparison, TableChange
 from dsplatform.schemas.comparing.evolution import Step
@@ -27,12 +27,6 @@ CHUNK = 512
 """Files that are read before their captures are stored: what an interrupted capture does again, at most."""
 AT_ONCE = 100
 """Components of a version whose schema somebody waits for, at most."""
-
-
-class SchemaNotCaptured(Unavailable):
-    """The version exists; its files were not read yet."""
-
-    code = "schema_not_captured"
 
 
 class SchemaService:

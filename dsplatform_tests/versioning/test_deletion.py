@@ -13,7 +13,7 @@ from dsplatform.core.errors import Denied, Gone, Invalid, NotFound
 from dsplatform.core.types import DatasetId, PermissionType, PointerName, VersionId
 from dsplatform.core.values import Committed, Component, DatasetRef
 from dsplatform.datasets.service import DatasetService
-from dsplatform.schemas.service import SchemaNotCaptured
+from dsplatform.schemas.capturing import SchemaNotCaptured
 from dsplatform.versioning import deletion as module
 from dsplatform.versioning.deletion import VersionNamed
 from dsplatform.versioning.history import Names

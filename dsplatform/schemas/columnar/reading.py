@@ -1,6 +1,6 @@
 """Parquet and Arrow: what the file's own schema and footer say. The rows are read only when they are asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,8 @@ METADATA_ENTRIES, METADATA_TEXT = 50, 200
 SUMMARISED = {"ARROW:schema", "pandas", "parquet.avro.schema", "avro.schema", "org.apache.spark.sql.parquet.row.metadata", "geo"}
 """Keys under which writers keep schemas of their own; only their length is told."""
 BATCH_ROWS = 16_384
+PAGE_BYTES = 1 << 20
+"""Read of a column at once, so that the first rows of a large row group cost little."""
 ALIGNMENT = 64
 STREAM_START = b"\xff\xff\xff\xff"
 
@@ -66,14 +68,23 @@ def read_arrow(path: Path) -> FileCapture:
     return FileCapture.ok("arrow", (Table(None, columns, rows),), details, {**notes, **renamed, **_metadata(metadata)})
 
 
-def parquet_rows(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows under the captured names."""
+def parquet_rows(path: Path, start: int = 0, only: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows from `start` on, under the captured names. Row groups before it are not read. `only`: the columns that are wanted; there may
+    be others."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, arrow_extensions_enabled=True) as file:
-        names, _ = unique_names(list(file.schema_arrow.names))
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            yield batch.rename_columns(names)
+    with pq.ParquetFile(path, arrow_extensions_enabled=True, pre_buffer=False, buffer_size=PAGE_BYTES) as file:
+        given = list(file.schema_arrow.names)
+        names, _ = unique_names(given)
+        first = 0
+        while first < file.metadata.num_row_groups and start >= file.metadata.row_group(first).num_rows:
+            start -= file.metadata.row_group(first).num_rows
+            first += 1
+        chosen = [name for name in names if name in only] if only is not None and names == given else None
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=list(range(first, file.metadata.num_row_groups)), columns=chosen):
+            if start < batch.num_rows:
+                yield (batch if chosen is not None else batch.rename_columns(names)).slice(start)
+            start = max(0, start - batch.num_rows)
 
 
 def arrow_rows(path: Path) -> Iterator[pa.RecordBatch]:

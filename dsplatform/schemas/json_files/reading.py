@@ -6,7 +6,7 @@ uint64 for floating ones, says nothing of a name that stands twice in a record, 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,24 @@ def read_json(path: Path, compression: str, *, array: bool, lines: bool) -> File
     return FileCapture.ok(layout.format, (table,), details, reading.notes(found.infinite))
 
 
-def json_rows(layout: JsonLayout) -> Iterator[pa.RecordBatch]:
-    """The rows under the names and in the types of the capture, for which they are read once before; a nested value as its JSON text."""
-    found = _Found()
-    for records in Records(layout):
-        found.add(records)
-    return _rows(layout, found.columns(), single=found.single)
+def json_rows(layout: JsonLayout, columns: Sequence[Column] | None = None, only: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows under the names and in the types of the capture; a nested value as its JSON text. Without the capture's columns they are
+    read once before. `only`: the columns that are wanted."""
+    single = columns is not None and [column.name for column in columns] == [VALUE]
+    if columns is None or (single and columns[0].type.startswith("union<")):  # the one column may be a field of that name, too
+        found = _Found()
+        for records in Records(layout):
+            found.add(records)
+        columns, single = found.columns(), found.single
+    elif single:
+        single = _first_is_single(layout)
+    return _rows(layout, [column for column in columns if only is None or column.name in only], single=single)
+
+
+def _first_is_single(layout: JsonLayout) -> bool:
+    """Whether the records are no objects, where either all of them are or none is."""
+    first = next((record for records in Records(layout) for record in records if record is not None), None)
+    return type(first) is not dict
 
 
 def _rows(layout: JsonLayout, columns: Sequence[Column], *, single: bool) -> Iterator[pa.RecordBatch]:

@@ -33,7 +33,7 @@ class ColumnProfiler:
             for chunk in values.chunks:
                 self.add(chunk)
             return
-        values = _plain(values)
+        values = plain_values(values)
         if _is_nested(values.type):
             self._add_nested(values)
             return
@@ -159,15 +159,15 @@ def _nested_text(value: pa.Scalar) -> str:
         return " ".join(pa.array([value], value.type).to_string().split())[2:-2]
 
 
-def _plain(values: pa.Array) -> pa.Array:
+def plain_values(values: pa.Array) -> pa.Array:
     """Dictionaries, run ends and extensions looked through; types that Arrow computes little with as a wider one."""
     type_ = values.type
     if isinstance(type_, pa.BaseExtensionType):
-        return _plain(values.storage)
+        return plain_values(values.storage)
     if t.is_dictionary(type_):
-        return _plain(values.dictionary_decode())
+        return plain_values(values.dictionary_decode())
     if t.is_run_end_encoded(type_):
-        return _plain(pc.run_end_decode(values))
+        return plain_values(pc.run_end_decode(values))
     if t.is_float16(type_):
         return pc.cast(values, pa.float32())
     if t.is_large_string(type_) or t.is_string_view(type_):

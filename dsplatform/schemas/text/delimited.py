@@ -6,7 +6,7 @@ file, and its typing loses leading zeros.
 """
 
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BufferedReader, BytesIO, RawIOBase, StringIO, TextIOWrapper
 from pathlib import Path
@@ -20,7 +20,7 @@ from dsplatform.schemas.model import NO_HINTS, FileCapture, Hints, Json, Table
 from dsplatform.schemas.profiles.frequencies import LIMIT
 from dsplatform.schemas.text.columns import TextColumn
 from dsplatform.schemas.text.dialects import END, Findings, TooLong, bounded, examine, sniff, unique_names
-from dsplatform.schemas.text.encodings import display, in_utf8, line_ends_meet, survey
+from dsplatform.schemas.text.encodings import Survey, display, in_utf8, line_ends_meet, survey, surveyed
 
 __all__ = ["OPENERS", "NotDelimited", "delimited_rows", "read_delimited", "unique_names"]
 
@@ -55,9 +55,13 @@ def read_delimited(path: Path, hint: str, compression: str, hints: Hints = NO_HI
         return FileCapture.unreadable(str(err), "csv")
 
 
-def delimited_rows(path: Path, hint: str, compression: str, hints: Hints = NO_HINTS) -> Iterator[pa.RecordBatch]:
-    """The rows that the capture counted, in their order: text under the columns' final names, null for an empty field."""
-    reading = _Reading(path, hint, compression, hints, certain=True)
+def delimited_rows(
+    path: Path, hint: str, compression: str, hints: Hints = NO_HINTS, details: Mapping[str, Json] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows that the capture counted, in their order: text under the columns' final names, null for an empty field. With the `details`
+    of the capture no byte is read but those of the rows."""
+    known = None if details is None else surveyed(str(details["encoding"]), bom=bool(details["bom"]))
+    reading = _Reading(path, hint, compression, hints, certain=True, known=known)
     for batch in reading.batches():
         yield pa.RecordBatch.from_arrays(batch.columns, names=reading.names)
 
@@ -65,12 +69,13 @@ def delimited_rows(path: Path, hint: str, compression: str, hints: Hints = NO_HI
 class _Reading:
     """One table. Raises `Unreadable` or `NotDelimited`."""
 
-    def __init__(self, path: Path, hint: str, compression: str, hints: Hints, *, certain: bool) -> None:
+    def __init__(self, path: Path, hint: str, compression: str, hints: Hints, *, certain: bool, known: Survey | None = None) -> None:
         self._path, self._compression, self._hints = path, compression, hints
         with opened(path, compression) as stream:
             sample = _full(stream, SAMPLE_BYTES)
         self._whole = sample if len(sample) < SAMPLE_BYTES else None
-        self._survey = survey(self._open, hints, BLOCKS[-1])
+        self._begins = known is not None  # the first rows are wanted soon
+        self._survey = known or survey(self._open, hints, BLOCKS[-1])
         if self._survey.long_line is not None:
             raise Unreadable(f"line {self._survey.long_line} is longer than {BLOCKS[-1] >> 20} MiB")
         text = _text(sample, self._survey.encoding, whole=self._whole is not None)
@@ -162,7 +167,8 @@ class _Reading:
     def _big_batches(self) -> Iterator[pa.RecordBatch]:
         """Reads in short blocks; from the start with long ones, past the rows that were given, if a row needs them."""
         given = 0
-        for block in (max(BLOCKS[0], min(LARGE_BLOCK, RESERVED // len(self.names))), BLOCKS[-1]):
+        large = 0 if self._begins else min(LARGE_BLOCK, RESERVED // len(self.names))
+        for block in (max(BLOCKS[0], large), BLOCKS[-1]):
             self._ended, self._rows, self._misfits, self._blank_lines = False, 0, 0, 0
             try:
                 with self._source() as source:

@@ -87,6 +87,12 @@ def survey(opened: Callable[[], BinaryIO], hints: Hints, limit: int) -> Survey:
     raise AssertionError("every byte is a character in Latin-1")
 
 
+def surveyed(shown: str, *, bom: bool) -> Survey:
+    """What is known of a text whose survey found the encoding that `display` shows so. What it counted is left out."""
+    encoding = "utf-8-sig" if bom and shown == "utf-8" else shown
+    return Survey(encoding, bom, guessed=False, nul_bytes=0, line_ends={}, long_line=None, lines=0, quotes=True)
+
+
 def in_utf8(stream: BinaryIO, encoding: str, size: int = CHUNK) -> Iterator[bytes]:
     """The text as UTF-8 without a byte order mark, read `size` bytes at a time. Raises `UnicodeError` for bytes that are none of it."""
     decoder = getincrementaldecoder(encoding)()

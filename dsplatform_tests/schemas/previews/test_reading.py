@@ -1,0 +1,420 @@
+"""Looking at rows: the same as an evaluation of our own in Python, on any page, in any format."""
+
+# ruff: noqa: DTZ001 - timestamps without a zone are part of what is tested
+
+import csv
+import gzip
+import json
+import operator
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dsplatform.schemas.model import Column, Hints
+from dsplatform.schemas.previews.model import Cut
+from dsplatform.schemas.previews.values import SAFE
+from dsplatform_tests.schemas.previews.pages import captured, listed, page, paged
+
+COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "contains": lambda value, wanted: wanted in value,
+    "startswith": lambda value, wanted: value.startswith(wanted),
+}
+slowly = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+letters = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_size=1, max_size=6)
+names = st.text(st.sampled_from("ab c,\"=<>'é;|"), min_size=1, max_size=5).filter(lambda name: name.strip() == name)
+days = st.dates(date(1, 1, 1), date(9999, 12, 31))
+moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))
+
+TEXTS: dict[str, st.SearchStrategy[str]] = {
+    "whole": st.integers(-(2**63), 2**64).map(str),
+    "small": st.integers(-3, 3).map(str),
+    "fraction": st.decimals(-999, 999, places=2).map(str).filter(lambda text: text != "-0"),
+    "long": st.decimals(-(10**20), 10**20, places=6).map(lambda number: f"{number:f}"),
+    "word": letters,
+    "truth": st.sampled_from(["true", "false", "TRUE"]),
+    "day": days.map(str),
+    "german": days.map(lambda day: f"{day.day}.{day.month}.{day.year:04d}"),
+    "slashed": days.map(lambda day: f"{day.year:04d}/{day.month:02d}/{day.day:02d}"),
+    "clock": st.times().map(lambda time: time.isoformat()),
+    "moment": moments.map(lambda moment: moment.isoformat(" ")),
+    "instant": moments.map(lambda moment: f"{moment.isoformat()}Z"),
+    "nothing": st.just(""),
+}
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def value_of(text: str, column: Column) -> Any:
+    """What a text of a delimited file is, by the docs."""
+    match column.type:
+        case "int64" | "uint64":
+            return int(text)
+        case "float64":
+            return float(text)
+        case "boolean":
+            return text.lower() == "true"
+        case "date":
+            if column.format is None:
+                return date.fromisoformat(text)
+            mark = next(sign for sign in "/.-" if sign in column.format)
+            parts = dict(zip(column.format.split(mark), map(int, text.split(mark)), strict=True))
+            return date(parts["YYYY"], parts["MM"], parts["DD"])
+        case "time":
+            return datetime.fromisoformat(f"1970-01-01T{text}").time()
+        case "timestamp":
+            return datetime.fromisoformat(text)
+        case "timestamp with zone":
+            return datetime.fromisoformat(text).astimezone(UTC)
+    return Decimal(text) if column.type.startswith("decimal") else text
+
+
+def in_json(value: Any, column: Column) -> Any:
+    """How the docs want a value in JSON."""
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return str(value) if abs(value) > SAFE else value
+    if isinstance(value, Decimal):
+        return f"{value:.{column.type.partition(',')[2].rstrip(')')}f}"
+    if isinstance(value, datetime):
+        text = value.replace(tzinfo=None).isoformat()
+        return (text.rstrip("0") if "." in text else text) + ("Z" if value.tzinfo else "")
+    if isinstance(value, str):
+        return value
+    text = str(value.isoformat())
+    return text.rstrip("0") if "." in text else text
+
+
+def asked_of(value: Any) -> str:
+    """A value as a condition may write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+
+
+def signs_of(type_: str) -> list[str]:
+    """The operators that a value of the type may be compared by."""
+    return [*COMPARED][: {"string": 8, "boolean": 2}.get(type_, 6)]
+
+
+@st.composite
+def written(draw: st.DrawFn) -> tuple[list[str], list[list[str]], list[tuple[int, str, int]]]:
+    """Names, rows of texts, and conditions as (column, operator, row whose value is asked for)."""
+    kinds = draw(st.lists(st.sampled_from(sorted(TEXTS)), min_size=1, max_size=4))
+    header = ["id", *draw(st.lists(names, min_size=len(kinds), max_size=len(kinds), unique=True).filter(lambda given: "id" not in given))]
+    cells = [st.just("") | TEXTS[kind] | TEXTS[kind] for kind in kinds]
+    rows = draw(st.lists(st.tuples(*cells).map(list), min_size=1, max_size=12))
+    asked = st.tuples(st.integers(0, len(kinds)), st.sampled_from([*COMPARED, "is null", "is not null"]), st.integers(0, len(rows) - 1))
+    return header, [[f"r{number}", *row] for number, row in enumerate(rows)], draw(st.lists(asked, max_size=3))
+
+
+@slowly
+@given(written(), st.integers(1, 5))
+def test_a_text_file_gives_the_rows_that_an_evaluation_in_python_gives(
+    table: tuple[list[str], list[list[str]], list[tuple[int, str, int]]], limit: int
+) -> None:
+    header, texts, asked = table
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "t.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerows([header, *texts])
+        capture = captured(path, Hints(date_order="dmy"))
+        columns = capture.tables[0].columns
+        if capture.details["header"] is not True or capture.tables[0].rows != len(texts) or capture.notes.get("lines_above_header"):
+            return  # other tests are about what counts as a header
+        names_ = [column.name for column in columns]
+        values = [[None if not text else value_of(text, column) for text, column in zip(row, columns, strict=True)] for row in texts]
+        where, rules = [], []
+        for place, sign, row in asked:
+            column, wanted = columns[place], values[row][place]
+            if sign in {"is null", "is not null"}:
+                where.append(f"{quoted(column.name)} {sign}")
+                rules.append((place, sign, None))
+            elif wanted is not None and sign in signs_of(column.type):
+                where.append(f"{quoted(column.name)} {sign} {quoted(asked_of(wanted))}")
+                rules.append((place, sign, wanted))
+
+        def holds(row: list[Any]) -> bool:
+            return all(
+                (row[place] is None) == (sign == "is null")
+                if sign.startswith("is ")
+                else row[place] is not None and COMPARED[sign](row[place], wanted)
+                for place, sign, wanted in rules
+            )
+
+        expected = [[in_json(value, column) for value, column in zip(row, columns, strict=True)] for row in values if holds(row)]
+        hints = Hints(date_order="dmy")
+        assert listed(path, capture, where, hints=hints) == expected
+        assert paged(path, capture, where, limit=limit, hints=hints) == expected
+        assert paged(path, capture, where, seconds=-1, hints=hints) == expected
+        chosen = names_[::-1]
+        assert listed(path, capture, where, columns=chosen, hints=hints) == [row[::-1] for row in expected]
+
+
+ARROW: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    (pa.int8(), st.integers(-128, 127)),
+    (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    (pa.uint64(), st.integers(0, 2**64 - 1)),
+    (pa.float64(), st.floats(allow_nan=False)),
+    (pa.float32(), st.floats(allow_nan=False, width=32)),
+    (pa.decimal128(10, 2), st.decimals(-(10**7), 10**7, places=2)),
+    (pa.decimal256(50, 3), st.decimals(-(10**7), 10**7, places=3)),
+    (pa.string(), letters),
+    (pa.large_string(), letters),
+    (pa.dictionary(pa.int8(), pa.string()), st.sampled_from("abc")),
+    (pa.bool_(), st.booleans()),
+    (pa.date32(), days),
+    (pa.time64("us"), st.times()),
+    (pa.timestamp("ms"), moments.map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))),
+    (pa.timestamp("us", "UTC"), st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))),
+]
+
+
+@st.composite
+def typed(draw: st.DrawFn) -> tuple[pa.Table, list[tuple[str, str, Any]]]:
+    """A table, and conditions."""
+    kinds = draw(st.lists(st.sampled_from(ARROW), min_size=1, max_size=4))
+    rows = draw(st.integers(0, 12))
+    lists = [draw(st.lists(st.none() | values, min_size=rows, max_size=rows)) for _, values in kinds]
+    table = pa.table({f"c{n}": pa.array(values, type_) for n, (values, (type_, _)) in enumerate(zip(lists, kinds, strict=True))})
+    asked = []
+    for number, (_, values) in enumerate(kinds):
+        if draw(st.booleans()):
+            wanted = draw(values)
+            signs = signs_of({bool: "boolean", str: "string"}.get(type(wanted), ""))
+            asked.append((f"c{number}", draw(st.sampled_from(signs)), wanted))
+    return table, asked
+
+
+@slowly
+@given(typed(), st.sampled_from(["parquet", "arrow", "stream"]), st.integers(1, 5))
+def test_a_columnar_file_gives_the_rows_that_an_evaluation_in_python_gives(
+    made: tuple[pa.Table, list[tuple[str, str, Any]]], kind: str, limit: int
+) -> None:
+    table, asked = made
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"t.{kind}")
+        if kind == "parquet":
+            pq.write_table(table, path, row_group_size=3)
+        else:
+            opened = pyarrow.ipc.new_file if kind == "arrow" else pyarrow.ipc.new_stream
+            with opened(str(path), table.schema) as file:
+                file.write_table(table.unify_dictionaries(), max_chunksize=3)
+        capture = captured(path)
+        columns = {column.name: column for column in capture.tables[0].columns}
+        rows = [
+            [in_json(row[name], column) for name, column in columns.items()]
+            for row in table.to_pylist()
+            if all(row[name] is not None and COMPARED[sign](row[name], wanted) for name, sign, wanted in asked)
+        ]
+        where = [f"{name} {sign} {quoted(asked_of(wanted))}" for name, sign, wanted in asked]
+        assert listed(path, capture, where) == rows
+        assert paged(path, capture, where, limit=limit) == rows
+
+
+@slowly
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "a": st.none() | st.integers(-(2**64), 2**65),
+                "b": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9),
+                "c": st.none() | letters | st.lists(st.integers(-9, 2**60), max_size=2),
+                "value": st.none() | st.booleans() | st.just({"value": 1}),
+            },
+        )
+        | st.none(),
+        min_size=1,
+        max_size=9,
+    ),
+    st.sampled_from(["json", "jsonl"]),
+    st.integers(1, 4),
+)
+def test_a_json_file_gives_its_records(records: list[dict[str, Any] | None], kind: str, limit: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"t.{kind}")
+        path.write_text(json.dumps(records) if kind == "json" else "\n".join(map(json.dumps, records)) + "\n")
+        capture = captured(path)
+        columns = capture.tables[0].columns
+        if not columns:
+            return
+        types = {column.name: column.type for column in columns}
+
+        def shown(value: Any, type_: str) -> Any:
+            if isinstance(value, list):
+                return [shown(item, "") for item in value]
+            if value is None or isinstance(value, (bool, str, dict)):
+                return value
+            if type_ == "float64":
+                return float(value)
+            return str(value) if abs(value) > SAFE or type_.startswith("decimal") or type_ == "string" else value
+
+        if any(record for record in records):
+            expected = [[shown((record or {}).get(name), type_) for name, type_ in types.items()] for record in records]
+        else:
+            expected = [[None] for _ in records]
+        assert listed(path, capture) == expected
+        assert paged(path, capture, limit=limit) == expected
+
+
+@pytest.mark.parametrize(
+    "records", [[{"value": 5}, {"value": {"value": 3}}], [{"value": 5}, 3], [1, None, 2], [{"value": [1]}], [[1], [2]]]
+)
+def test_one_column_of_the_name_value_may_be_the_records_or_a_field(records: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(records))
+    capture = captured(path)
+    assert [column.name for column in capture.tables[0].columns] == ["value"]
+    alone = not all(isinstance(record, dict) for record in records)
+    assert listed(path, capture) == [[record if alone else record["value"]] for record in records]
+
+
+def test_a_sheet_of_a_workbook(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["other"])
+    book.active.append([1])
+    sheet = book.create_sheet("Orders")
+    for row in [["id", "when", "mixed", "gap"], [1, datetime(2024, 1, 31, 10, 0), "a", timedelta(hours=30)], [2, None, 5, None]]:
+        sheet.append(row)
+    path = tmp_path / "b.xlsx"
+    book.save(path)
+    capture = captured(path)
+    assert listed(path, capture, table=1) == [[1, "2024-01-31T10:00:00", "a", "PT108000S"], [2, None, "5", None]]
+    assert listed(path, capture, ["when >= 2024-01-31", "gap > 3600"], table=1, columns=["id"]) == [[1]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "csv.zst"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "shift_jis"])
+def test_a_text_in_any_encoding_is_read_without_a_second_survey(
+    ending: str, encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "日本" if encoding == "shift_jis" else "Müller"
+    text = "id,name\r\n" + "".join(f"{number},{name}\r\n" for number in range(30_000))
+    data = text.encode(encoding)
+    packed = {"gz": gzip.compress, "zst": lambda raw: pa.Codec("zstd").compress(raw, asbytes=True)}.get(ending[4:], bytes)(data)
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(packed)
+    capture = captured(path)
+    monkeypatch.setattr("dsplatform.schemas.text.delimited.survey", None)
+    assert listed(path, capture, ["id >= 29999"]) == [[29_999, name]]
+
+
+def test_the_first_rows_of_a_large_file_cost_the_first_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,word\n" + "".join(f"{number},x{number}\n" for number in range(500_000)))
+    capture = captured(path)
+    read = 0
+    from dsplatform.schemas.text import delimited
+
+    class Counting(delimited._Marked):
+        def read(self, size: int = -1, /) -> bytes:
+            nonlocal read
+            part = super().read(size)
+            read += len(part)
+            return part
+
+    monkeypatch.setattr(delimited, "_Marked", Counting)
+    monkeypatch.setattr(delimited, "BLOCKS", (64 << 10, 48 << 20))
+    assert listed(path, capture, limit=2) == [[0, "x0"], [1, "x1"]]
+    assert read < path.stat().st_size // 2
+
+
+def test_row_groups_before_a_page_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": range(40), "s": [f"x{n}" for n in range(40)]}), path, row_group_size=10, compression="none")
+    capture = captured(path)
+    data = bytearray(path.read_bytes())
+    start = pq.ParquetFile(path).metadata.row_group(0).column(0).data_page_offset
+    end = pq.ParquetFile(path).metadata.row_group(3).column(0).dictionary_page_offset
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    assert page(path, capture)[0].reason is not None
+    assert listed(path, capture, start=33, limit=2) == [[33, "x33"], [34, "x34"]]
+
+
+def test_nanoseconds_and_times_beyond_them_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("fine,far\n2024-01-31 10:00:00.123456789,0001-01-01 00:00:00.5\n2024-01-31,9999-12-31 23:59:59.999999\n")
+    capture = captured(path)
+    rows = [["2024-01-31T10:00:00.123456789", "0001-01-01T00:00:00.5"], ["2024-01-31T00:00:00", "9999-12-31T23:59:59.999999"]]
+    assert listed(path, capture, fine=("fine",)) == rows
+    assert listed(path, capture, ["fine > 2024-01-31T10:00:00.123456788"], fine=("fine",)) == rows[:1]
+    assert listed(path, capture, ["far > 9999-12-31T23:59:59.9999985"], fine=("fine",)) == rows[1:]
+
+
+def test_numbers_are_compared_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n,d\n9223372036854775807,12345678901234567.25\n9223372036854775806,12345678901234567.26\n")
+    capture = captured(path)
+    assert [column.type for column in capture.tables[0].columns] == ["int64", "decimal(19,2)"]
+    assert len(listed(path, capture, ["n = 9223372036854775807"])) == 1
+    assert len(listed(path, capture, ["n > 9223372036854775806.5"])) == 1
+    assert len(listed(path, capture, ["n < 1e300", "d < 1e300"])) == 2
+    assert len(listed(path, capture, ["d <= 12345678901234567.255"])) == 1
+    assert listed(path, capture, ["n = 1.5"]) == listed(path, capture, ["d > 1e30"]) == []
+    assert len(listed(path, capture, ["d != 0.001"])) == 2
+
+
+def test_a_page_that_is_full_of_bytes_says_so_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"n": n, "s": "x" * n}) + "\n" for n in range(200)))
+    capture = captured(path)
+    looked, body = page(path, capture, size=2_000)
+    assert (looked.cut, looked.ended, looked.reason) == (Cut.SIZE, False, None)
+    assert 0 < len(body) <= 2_000
+    assert looked.position == looked.rows
+    assert paged(path, capture, size=2_000) == [[n, "x" * n] for n in range(200)]
+    assert paged(path, capture, ["n >= 100"], size=2_000) == [[n, "x" * n] for n in range(100, 200)]
+
+
+def test_a_row_that_is_larger_than_a_page_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"n": n, "s": "x" * n}) + "\n" for n in range(1, 300, 100)))
+    looked, _ = page(path, captured(path), ["n > 150"], size=150)
+    assert looked.reason is not None
+    assert looked.reason.startswith("row 3 alone is larger than")
+
+
+def test_a_search_that_finds_little_ends_in_time_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": range(50_000)}), path)
+    capture = captured(path)
+    looked, body = page(path, capture, ["n = 49999"], seconds=-1)
+    assert (looked.rows, looked.cut, looked.ended, body) == (0, Cut.TIME, False, b"[]")
+    assert 0 < looked.position < 50_000
+    assert paged(path, capture, ["n = 49999"], seconds=-1) == [[49_999]]
+
+
+def test_a_file_whose_pages_are_damaged_gives_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": range(1000)}), path, compression="snappy")
+    capture = captured(path)
+    data = bytearray(path.read_bytes())
+    data[20:400] = bytes(380)
+    path.write_bytes(data)
+    looked, body = page(path, capture)
+    assert looked.reason
+    assert str(path) not in looked.reason
+    assert body == b""
