@@ -1,10 +1,11 @@
 """What no route should have to refuse by itself: parameters that it does not have, characters that nothing can hold, and bodies that are no
 JSON or too large."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import Request
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -37,9 +38,15 @@ def _query_of(route: APIRoute) -> frozenset[str]:
     """The names of a route's query parameters, worked out once."""
     known: frozenset[str] | None = getattr(route, "query_names", None)
     if known is None:
-        known = frozenset(str(field.alias) for field in get_flat_dependant(route.dependant).query_params)
+        known = frozenset(_names_in(route.dependant))
         route.query_names = known  # type: ignore[attr-defined]  # kept where it belongs
     return known
+
+
+def _names_in(dependant: Dependant) -> Iterator[str]:
+    yield from (str(field.alias) for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _names_in(inner)
 
 
 class Bodies:

@@ -64,7 +64,7 @@ class Schema(Output):
 
     dataset: str = Field(description="Slug of the dataset", examples=["sales"])
     version_id: int = Field(description="Id of the version", examples=[93])
-    schema_json: SchemaJson
+    content: SchemaJson = Field(alias="schema")
 
 
 class ArrowField(Output):
@@ -130,7 +130,7 @@ def get_schema(services: Services, caller: Caller, dataset: Dataset, ref: Ref = 
     """The columns of each layout, from all rows. 503 with `schema_not_captured` while the files are still being read."""
     version_id = services.versions.id_of(caller, dataset, ref)
     found = services.schemas.schema_of(caller, dataset, version_id)
-    return Schema(dataset=dataset.slug, version_id=version_id, schema_json=SchemaJson.model_validate(found))
+    return Schema(dataset=dataset.slug, version_id=version_id, schema=SchemaJson.model_validate(found))
 
 
 @router.get(

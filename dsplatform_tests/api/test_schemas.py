@@ -27,8 +27,8 @@ def ada(as_user: AsUser, sales: DatasetRef, platform: Platform) -> TestClient:
 def test_a_schema_is_the_published_document(ada: TestClient) -> None:
     found = ada.get(f"{SALES}/schema").json()
     assert found["dataset"] == "sales"
-    Draft202012Validator(json.loads(PUBLISHED.read_text())).validate(found["schema_json"])
-    columns = found["schema_json"]["layouts"][0]["tables"][0]["columns"]
+    Draft202012Validator(json.loads(PUBLISHED.read_text())).validate(found["schema"])
+    columns = found["schema"]["layouts"][0]["tables"][0]["columns"]
     assert [(column["name"], column["type"]) for column in columns] == [("id", "int64"), ("price", "float64")]
 
 
