@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, TooMany, Unavailable
 from dsplatform.permissions.model import MissingRight, Unauthenticated
 from dsplatform.versioning.merging import Contested, MergeConflict
+from dsplatform.versioning.model import NotAsExpected
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ STATUS = {
     Unauthenticated: 401,
     Gone: 410,
     NotFound: 404,
+    NotAsExpected: 412,
     Conflict: 409,
     Invalid: 422,
     Denied: 403,
@@ -35,8 +38,10 @@ _FRAMEWORK = {
     400: ("bad_request", "the request cannot be read"),
     404: ("not_found", "there is nothing at this address: /openapi.json lists all that there are"),
     405: ("method_not_allowed", "this address does not take this method: the header Allow says which it takes"),
+    412: ("precondition_failed", "the content is another one than the request was made for"),
     413: ("content_too_large", "the body is too large"),
     415: ("unsupported_media_type", "the body is of a type that is not taken"),
+    416: ("range_not_satisfiable", "the content has no such part"),
 }
 """Code and sentence for what the framework refuses without a reason of its own."""
 
@@ -155,10 +160,15 @@ def install(app: FastAPI) -> None:
         answer.headers.update(err.headers or {})
         return answer
 
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, _err: ClientDisconnect) -> JSONResponse:
+        return problem(400, "client_left", "the connection ended before the whole body was here", request=request)
+
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, err: Exception) -> JSONResponse:
         # The reason may hold anything, so it goes to the log alone.
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=err)
+        asked = {"request_id": getattr(request.state, "request_id", None), "method": request.method}
+        logger.error("a request failed", exc_info=err, extra=asked)
         return problem(500, "internal_error", "an error that was not foreseen; the server's log has the details", request=request)
 
 

@@ -91,11 +91,14 @@ def get(
     from dsplatform.core.errors import NotFound
 
     with opened() as session:
-        ref, version, components = session.platform.versions.find(session.platform.actor(), dataset)
+        actor = session.platform.actor()
+        ref, version, components = session.platform.versions.find(actor, dataset)
         wanted = [component for component in components if name in (None, component.name)]
         if not wanted:
             raise NotFound(f"{ref.slug}@{version.number} has no component {name!r}: `dsplatform files {dataset}` lists them")
-        written = [session.platform.files.write_to(component.file_id, output, component.name, overwrite=force) for component in wanted]
+        written = [
+            session.platform.files.write_to(actor, component.file_id, output, component.name, overwrite=force) for component in wanted
+        ]
     if as_json:
         emit([str(path) for path in written])
     else:

@@ -22,6 +22,7 @@ from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
+from dsplatform.core.attachments import attachment
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.s3_address import S3Address
 
@@ -320,9 +321,14 @@ class Bucket:
             return False
         return True
 
-    def download_url(self, key: str, seconds: int) -> str:
-        """An address that anybody may read this object from, for that long."""
-        parameters = {"Bucket": self.address.bucket, "Key": self.address.prefix + key}
+    def download_url(self, key: str, seconds: int, filename: str) -> str:
+        """An address that anybody may read this object from, for that long. A browser saves it under the name, whatever it holds."""
+        parameters = {
+            "Bucket": self.address.bucket,
+            "Key": self.address.prefix + key,
+            "ResponseContentDisposition": attachment(filename),
+            "ResponseContentType": "application/octet-stream",
+        }
         return self.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
 
 

@@ -84,6 +84,9 @@ class VersionChange(ValueObject):
     """Where given: the version is a merge, has this second parent, and is made even where nothing changes."""
     accepted: bool = False
     """Whether a person answers for it, so that no contract is asked."""
+    expected: Mapping[FilePath, ContentHash | None] = field(default_factory=dict)
+    """Where given: the change is refused with `Conflict` unless the branch has exactly these contents under the names that are put (None:
+    nothing). What else changes on the branch meanwhile does not matter."""
 
 
 @dataclass(frozen=True)

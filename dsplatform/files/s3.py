@@ -190,9 +190,8 @@ class S3Storage:
         finally:
             path.unlink(missing_ok=True)
 
-    def download_url(self, key: str, seconds: int) -> str:
-        """An address that anybody may read this object from, for that long."""
-        return self._bucket.download_url(f"objects/{key}", seconds)
+    def download_url(self, key: str, seconds: int, filename: str) -> str | None:
+        return self._bucket.download_url(f"objects/{key}", seconds, filename)
 
     # --- spooled files ---------------------------------------------------------------------------------------------------------
 

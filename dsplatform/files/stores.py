@@ -83,6 +83,10 @@ class StorageBackend(Protocol):
         """A local, readable file with the object's bytes for the length of the block. Raises FileNotFoundError."""
         ...
 
+    def download_url(self, key: str, seconds: int, filename: str) -> str | None:
+        """An address from which anybody may read this object for that long, saved under that name; None where the place has none."""
+        ...
+
     def discard_spooled(self, upload_id: UUID) -> None:
         """Removes what the upload spooled and did not place. What does not go now is left to the collector: the upload has its outcome."""
         ...
@@ -234,6 +238,9 @@ class LocalStorage:
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         yield path
+
+    def download_url(self, key: str, seconds: int, filename: str) -> str | None:  # noqa: ARG002 - a folder has no addresses
+        return None
 
     def discard_spooled(self, upload_id: UUID) -> None:
         with suppress(OSError):

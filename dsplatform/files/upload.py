@@ -29,6 +29,9 @@ from dsplatform.files.stores import StorageBackend
 A = TypeVar("A")
 B = TypeVar("B")
 
+Shown = Callable[[Transaction, Collection[FileId]], Collection[FileId]]
+"""Which of these files of the store the uploader may know of."""
+
 SMALL_BYTES = 256 * 1024
 """Files up to this size are hashed in memory before anything is written, so that a duplicate costs no write."""
 WINDOW_BYTES = 64 * 1024 * 1024
@@ -49,6 +52,8 @@ class _Held:
     """The row that the store has."""
     bad_key: str | None = None
     """The object of that row, where it must be healed."""
+    hidden: bool = False
+    """Whether the uploader may not know of that row: her bytes are written all the same, so that neither answer nor time tell of it."""
     handed_over: Transaction | None = None
     """Which transaction gave our copy to a file or to the collector."""
 
@@ -65,10 +70,13 @@ class _Held:
 class StagedUpload:
     """See `core.interfaces.Upload`. Used as a context manager; leaving it gives back what was not recorded."""
 
-    def __init__(self, db: Database, storage: StorageBackend, workers: int, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, db: Database, storage: StorageBackend, workers: int, progress: Callable[[int], None], shown: Shown | None = None
+    ) -> None:
         self._db = db
         self._storage = storage
         self._progress = progress
+        self._shown = shown
         self._id = uuid4()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         self._storing = ThreadPoolExecutor(storage.parallel, thread_name_prefix="store") if storage.parallel > 1 else self._pool
@@ -117,7 +125,7 @@ class StagedUpload:
                 self._held[result.content_hash] = held
                 fresh.append(held)
         (self._keep if surely_new else self._settle)(fresh)
-        new = {held.taken.content_hash for held in fresh if held.is_new}
+        new = {held.taken.content_hash for held in fresh if held.is_new or held.hidden}
         answers: list[Content | Refused] = []
         for result in results:
             if isinstance(result, Refused):
@@ -156,16 +164,19 @@ class StagedUpload:
         """Looks each content up, and writes those that the store lacks or has lost."""
         with self._db.autocommit() as tx:
             placed = Files(tx).placed([held.taken.content_hash for held in contents])
+            ids = {row[0] for row in placed.values()}
+            shown = ids if self._shown is None or not ids else self._shown(tx, ids)
         hits = [held for held in contents if held.taken.content_hash in placed]
         sizes = self._each([placed[held.taken.content_hash][1] for held in hits], self._storage.size)
         for held, size in zip(hits, sizes, strict=True):
             held.file_id, key, state, held.taken.known_type = placed[held.taken.content_hash]
+            held.hidden = held.file_id not in shown
             held.bad_key = None if size == held.taken.size and state == "ok" else key
             if key == held.key:  # our own row: its commit arrived though its answer did not
                 held.key = held.bad_key = None
         if any(held.is_new and held.is_spent for held in contents):
             raise Unavailable("a content of this upload was recorded and deleted again before all was: upload it again")
-        self._keep([held for held in contents if held.key is None and (held.is_new or held.bad_key is not None)])
+        self._keep([held for held in contents if held.key is None and (held.is_new or held.hidden or held.bad_key is not None)])
         for held in contents:
             if held.key is None and isinstance(held.source, (str, Path)):  # can be read again
                 held.taken.data = None

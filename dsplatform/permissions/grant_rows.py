@@ -1,6 +1,6 @@
 """Statements about grants: who gets a right, and who holds it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -73,14 +73,18 @@ class Grants:
 
     def named_by_dataset(self, actor: Actor, file_id: int, right: PermissionType) -> bool:
         """Whether a version that was not deleted, of a living dataset on which the actor holds the right, names the file."""
-        row = self._tx.row(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM dataset_version_files f "  # noqa: S608 - SEEN is a constant
+        return file_id in self.files_named(actor, [file_id], right)
+
+    def files_named(self, actor: Actor, file_ids: Collection[int], right: PermissionType) -> frozenset[int]:
+        """Those of the files that such a version names."""
+        rows = self._tx.tuples(
+            "SELECT w.id FROM unnest(CAST(:files AS bigint[])) w(id) WHERE EXISTS (SELECT 1 FROM dataset_version_files f "  # noqa: S608 - SEEN is a constant
             "JOIN dataset_versions v ON v.id = f.version_id JOIN datasets d ON d.id = v.dataset_id "
-            f"WHERE f.file_id = :file AND v.purged_at IS NULL AND d.deleted_at IS NULL AND {SEEN})",
-            file=file_id,
+            f"WHERE f.file_id = w.id AND v.purged_at IS NULL AND d.deleted_at IS NULL AND {SEEN})",
+            files=list(file_ids),
             **seen_by(actor, right),
         )
-        return row is not None
+        return frozenset(row[0] for row in rows)
 
     def holders(
         self, object_type: ObjectType, object_id: int, right: PermissionType, *, only: str | None = None, after: str = "", limit: int = 1

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 from dsplatform.core.access import checks_permission
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor, ValueObject
-from dsplatform.core.errors import DsplatformError, Invalid, NotFound
+from dsplatform.core.errors import DsplatformError, Invalid
 from dsplatform.core.interfaces import AccessControl, DatasetDirectory, FileKeeper, VersionWriter
 from dsplatform.core.types import MAIN, FilePath, PermissionType, VersionId, file_path, pointer_name
 from dsplatform.core.values import CommitMode, Committed, Component, Content, DatasetRef, VersionChange
 from dsplatform.versioning import model
 from dsplatform.versioning.history import History
+from dsplatform.versioning.model import ComponentMissing
 from dsplatform.versioning.repository import Versions
-
-
-class ComponentMissing(NotFound):
-    """The version has no component of that name."""
-
-    code = "component_missing"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ class VersionMissing(NotFound):
     code = "version_missing"
 
 
+class ComponentMissing(NotFound):
+    """The version has no component of that name."""
+
+    code = "component_missing"
+
+
 class HeadMoved(Conflict):
     """The branch is not where the change was made for."""
 

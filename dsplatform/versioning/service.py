@@ -22,6 +22,7 @@ from dsplatform.core.values import (
 )
 from dsplatform.core.verification import Verification
 from dsplatform.versioning import model, verification
+from dsplatform.versioning.history import History
 from dsplatform.versioning.model import Version, parse_reference
 from dsplatform.versioning.publishing import Publisher
 from dsplatform.versioning.repository import Versions
@@ -115,6 +116,16 @@ class VersionService:
         """
         version_id = self.resolve(tx, dataset, ref)
         return Versions(tx).get(version_id), Versions(tx).components(version_id)
+
+    @requires_permission(PermissionType.READ)
+    def get_component(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, name: str, ref: str | None) -> tuple[Version, Component]:
+        """One component of a version, and that version. Raises `VersionMissing`, `ComponentMissing`, `Gone`."""
+        wanted = file_path(name)
+        version = Versions(tx).get(self.resolve(tx, dataset, ref))
+        component = History(tx).named(version.id, [wanted]).get(wanted)
+        if component is None:
+            raise model.ComponentMissing(f"version {version.number} of dataset {dataset.slug!r} has no component {name!r}")
+        return version, component
 
     @requires_permission(PermissionType.READ)
     def id_of(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, ref: str | None = None) -> VersionId:

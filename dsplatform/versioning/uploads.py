@@ -96,9 +96,7 @@ class UploadService:
                         f"{name!r} arrived as {content.content_hash}, not {part.content_hash} as was announced: send it again"
                     )
                 put[name] = content
-            change = VersionChange(
-                actor, dataset, put, (), target, note, mode, head, idempotency_key, expected=present
-            )
+            change = VersionChange(actor, dataset, put, (), target, note, mode, head, idempotency_key, expected=present)
             (outcome,) = self._versions.publish(upload, [change], _nothing)
         if isinstance(outcome, DsplatformError):
             raise outcome
