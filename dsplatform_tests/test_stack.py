@@ -73,6 +73,7 @@ def test_without_dagster_there_is_the_api_alone(tmp_path: Path) -> None:
         assert not up.has_unfinished_runs()
         assert settings.drop_dir.is_dir()
     assert "api is ready" in steps
+    assert f"user admin is made; its token is in {tmp_path / 'admin-token'}" in steps
     assert not (tmp_path / "dagster").exists()
 
 

@@ -106,9 +106,9 @@ class AccountService:
     def authenticate(self, credential: str, origin: Origin) -> Actor:
         """Who presents the credential, an API token or the access token of a session. Raises `Unauthenticated` for one that is unknown,
         expired or revoked, or whose user is not active: always the same."""
+        if not tokens.is_formed(tokens.API, credential):
+            return self._sessions.authenticate(credential, origin)
         with self._db.autocommit() as tx:
-            if not tokens.is_formed(tokens.API, credential):
-                return self._sessions.actor_of(tx, credential, origin)
             actor = Tokens(tx).owner(credential, origin)
             if actor is None:
                 raise Unauthenticated

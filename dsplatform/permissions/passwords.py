@@ -54,7 +54,10 @@ class Passwords:
     """Makes and compares hashes."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(**PARAMETERS, type=Type.ID)
+        passes, memory, lanes, length, salt = (
+            PARAMETERS[name] for name in ("time_cost", "memory_cost", "parallelism", "hash_len", "salt_len")
+        )
+        self._hasher = PasswordHasher(passes, memory, lanes, length, salt, type=Type.ID)
         self._nobodys = _hash_of_nothing()
 
     def hash(self, password: str) -> str:

@@ -88,12 +88,14 @@ class SessionService:
                 tx.note(AuditEntry("session.end", "session", session_id, actor, after={"ended_because": "logout"}))
 
     @internal("it says who is calling")
-    def actor_of(self, tx: Transaction, access_token: str, origin: Origin) -> Actor:
+    def authenticate(self, access_token: str, origin: Origin) -> Actor:
         """Whose session the access token belongs to. Raises `Unauthenticated` unless both are good now."""
-        actor = Sessions(tx).actor(self._access_tokens.session(access_token), origin)
-        if actor is None:
-            raise Unauthenticated
-        return actor
+        session_id = self._access_tokens.session(access_token)
+        with self._db.autocommit() as tx:
+            actor = Sessions(tx).actor(session_id, origin)
+            if actor is None:
+                raise Unauthenticated
+            return actor
 
     @open_to_all("it changes the caller's own password, whose old one she has to know")
     def change_password(self, actor: Actor, old: str, new: str) -> None:

@@ -19,7 +19,8 @@ HERE = Origin(address="10.0.0.1")
 @pytest.mark.usefixtures("quick")
 def test_no_secret_is_kept_shown_or_logged(settings: Settings, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    secrets, shown = [PASSWORD, SECOND, GUESS, KEY], []
+    secrets = [PASSWORD, SECOND, GUESS, KEY]
+    shown: list[object] = []
     with bootstrap(replace(settings, secret_key=KEY), database_url) as platform:
         assert platform.first_admin()
         root = platform.permissions.create_user("root", "admin")

@@ -7,6 +7,7 @@ import pytest
 
 from dsplatform.core import private_files
 from dsplatform.core.errors import Unavailable
+from dsplatform.core.settings import Settings, WrongSetting
 from dsplatform.permissions.secret_key import SecretKey
 
 
@@ -65,3 +66,13 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with pytest.raises(Unavailable, match="cannot be written"):
         private_files.write(tmp_path / "home" / "credentials", "x")
+
+
+def test_a_key_that_is_too_short_is_no_setting_and_not_shown() -> None:
+    with pytest.raises(WrongSetting, match="DSPLATFORM_SECRET_KEY: its value cannot be used: must have 32 bytes") as caught:
+        Settings.from_env({"DSPLATFORM_SECRET_KEY": "x" * 31})
+    assert "xxx" not in str(caught.value)
+    settings = Settings.from_env({"DSPLATFORM_SECRET_KEY": "ü" * 16, "DSPLATFORM_TOKEN": "dsp_secret"})
+    assert settings.secret_key == "ü" * 16
+    assert "ü" not in repr(settings)
+    assert "dsp_secret" not in repr(settings)
