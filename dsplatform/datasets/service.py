@@ -273,7 +273,7 @@ def _missing(actor: Actor, name: str) -> DatasetMissing:
 
 def _unseen(err: MissingT, actor: Actor, name: str) -> MissingT:
     """The same for what does not exist and for what the actor may not see. The audit log keeps both, so that they take the same time."""
-    if not actor.is_admin:
+    if actor.scope.dataset_ids is not None or not actor.holds_everywhere(PermissionType.READ):
         err.refusal = AuditEntry("access.read", "dataset", name[:200], actor, result="refused")
     return err
 
