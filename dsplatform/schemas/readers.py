@@ -80,11 +80,30 @@ def rows(path: Path, file_type: str, name: str, hints: Hints, table: str | None,
     hint = hint_of(name)
     kind = _kind(path, file_type, hint)
     start = 0 if known is None else known.start
-    if kind.name == "parquet" and table is None:
-        from dsplatform.schemas.columnar.reading import parquet_rows
+    if kind.name in {"zip", "xls"} and (book := _book(path, kind.name, hint)) is not None:
+        from dsplatform.schemas.workbooks.reading import workbook_rows
 
-        return parquet_rows(path, start, known and known.only)
-    return _from(_rows(path, kind, hint, hints, table, known), start)
+        return _from(workbook_rows(path, book, table), start)
+    if table is not None:
+        raise NoRows(f"the file has one table without a name, and none named {table!r}")
+    match kind.name:
+        case "parquet":
+            from dsplatform.schemas.columnar.reading import parquet_rows
+
+            return parquet_rows(path, start, None if known is None else known.only)
+        case "arrow":
+            from dsplatform.schemas.columnar.reading import arrow_rows
+
+            return _from(arrow_rows(path), start)
+        case "json" | "jsonl":
+            from dsplatform.schemas.json_files.reading import json_rows
+            from dsplatform.schemas.json_files.records import JsonLayout
+
+            layout = JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl")
+            return json_rows(layout) if known is None else json_rows(layout, known.columns, known.only, start)
+        case "text":
+            return _from(delimited_rows(path, kind.ending, kind.compression, hints, None if known is None else known.details), start)
+    raise NoRows(f"the rows of files of the kind {kind.name} are not read")
 
 
 def _from(batches: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBatch]:
@@ -92,29 +111,6 @@ def _from(batches: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBa
         if not start or start < batch.num_rows:
             yield batch.slice(start)
         start = max(0, start - batch.num_rows)
-
-
-def _rows(path: Path, kind: _Kind, hint: str, hints: Hints, table: str | None, known: Known | None) -> Iterator[pa.RecordBatch]:
-    if kind.name in {"zip", "xls"} and (book := _book(path, kind.name, hint)) is not None:
-        from dsplatform.schemas.workbooks.reading import workbook_rows
-
-        return workbook_rows(path, book, table)
-    if table is not None:
-        raise NoRows(f"the file has one table without a name, and none named {table!r}")
-    match kind.name:
-        case "arrow":
-            from dsplatform.schemas.columnar.reading import arrow_rows
-
-            return arrow_rows(path)
-        case "json" | "jsonl":
-            from dsplatform.schemas.json_files.reading import json_rows
-            from dsplatform.schemas.json_files.records import JsonLayout
-
-            layout = JsonLayout(path, kind.compression, kind.array, kind.name == "jsonl")
-            return json_rows(layout) if known is None else json_rows(layout, known.columns, known.only)
-        case "text":
-            return delimited_rows(path, kind.ending, kind.compression, hints, known and known.details)
-    raise NoRows(f"the rows of files of the kind {kind.name} are not read")
 
 
 def _extract(path: Path, file_type: str, hint: str, hints: Hints) -> FileCapture:

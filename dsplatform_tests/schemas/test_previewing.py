@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 import psutil
@@ -94,7 +94,7 @@ def test_a_cursor_is_of_its_question(platform: Platform, shop: DatasetRef) -> No
     assert cursor
     assert rows(platform, shop, "id>3", limit=1, cursor=cursor) == [[5, None, 5.5]], "the same question in other words"
     other: dict[str, Any] = {"where": ["id > 4"]}
-    for wrong in (other, {"where": []}, {"where": ["id > 3"], "columns": ["id"]}):
+    for wrong in (other, {**other, "where": []}, {"where": ["id > 3"], "columns": ["id"]}):
         with pytest.raises(WrongCursor):
             platform.previews.preview(actor, shop, cursor=cursor, **wrong)
     for broken in ("", "x", "é", cursor[:-4], cursor + "AAAA", "A" * 32, ("B" if cursor[0] != "B" else "C") + cursor[1:]):
@@ -240,7 +240,7 @@ def test_few_look_at_a_time_and_the_others_are_told(platform: Platform, shop: Da
 
     monkeypatch.setattr(sandbox.Sandbox, "look", slow)
     monkeypatch.setattr(previewing, "PATIENCE", 0.0)
-    monkeypatch.setattr(platform.previews, "_turns", previewing.BoundedSemaphore(1))
+    monkeypatch.setattr(platform.previews, "_turns", BoundedSemaphore(1))
     refused: list[type[BaseException]] = []
 
     def ask() -> None:

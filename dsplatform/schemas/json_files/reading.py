@@ -51,9 +51,11 @@ def read_json(path: Path, compression: str, *, array: bool, lines: bool) -> File
     return FileCapture.ok(layout.format, (table,), details, reading.notes(found.infinite))
 
 
-def json_rows(layout: JsonLayout, columns: Sequence[Column] | None = None, only: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+def json_rows(
+    layout: JsonLayout, columns: Sequence[Column] | None = None, only: Collection[str] | None = None, start: int = 0
+) -> Iterator[pa.RecordBatch]:
     """The rows under the names and in the types of the capture; a nested value as its JSON text. Without the capture's columns they are
-    read once before. `only`: the columns that are wanted."""
+    read once before. `only`: the columns that are wanted; the rows begin with the one at `start`."""
     single = columns is not None and [column.name for column in columns] == [VALUE]
     if columns is None or (single and columns[0].type.startswith("union<")):  # the one column may be a field of that name, too
         found = _Found()
@@ -62,7 +64,7 @@ def json_rows(layout: JsonLayout, columns: Sequence[Column] | None = None, only:
         columns, single = found.columns(), found.single
     elif single:
         single = _first_is_single(layout)
-    return _rows(layout, [column for column in columns if only is None or column.name in only], single=single)
+    return _rows(layout, [column for column in columns if only is None or column.name in only], single=single, start=start)
 
 
 def _first_is_single(layout: JsonLayout) -> bool:
@@ -71,10 +73,10 @@ def _first_is_single(layout: JsonLayout) -> bool:
     return type(first) is not dict
 
 
-def _rows(layout: JsonLayout, columns: Sequence[Column], *, single: bool) -> Iterator[pa.RecordBatch]:
+def _rows(layout: JsonLayout, columns: Sequence[Column], *, single: bool, start: int = 0) -> Iterator[pa.RecordBatch]:
     arrows = [_arrow(column.type) for column in columns]
     schema = pa.schema([pa.field(column.name, arrow) for column, (arrow, _) in zip(columns, arrows, strict=True)])
-    for records in Records(layout):
+    for records in Records(layout, start):
         lists = [records] if single else [[(record or {}).get(column.name) for record in records] for column in columns]
         arrays = [_array(values, arrow, text=text) for values, (arrow, text) in zip(lists, arrows, strict=True)]
         rows = pa.StructArray.from_arrays(arrays, fields=list(schema)) if arrays else pa.array([{}] * len(records), pa.struct([]))

@@ -42,6 +42,8 @@ class Records:
     """One pass over the records. What is noted belongs to the records that were handed out."""
 
     layout: JsonLayout
+    skip: int = 0
+    """Records at the top that are not handed out, of a file that was read before."""
     encoding: str = "utf-8"
     _records: int = 0
     _doubled: int = 0
@@ -111,6 +113,9 @@ class Records:
             for line in lines:
                 number += 1
                 if stripped := line.strip(" \t\r"):
+                    if self.skip:
+                        self.skip -= 1
+                        continue
                     records.append(self._line(stripped, number, last=last))
                     if self._twice or self._odd:
                         self._count(self._records + len(records))
@@ -145,7 +150,11 @@ class Records:
             first = False
             if self._twice or self._odd:
                 self._count(self._records + len(records))
-            if text.refilled or len(records) >= 10_000:
+            if self.skip:
+                left_out = min(self.skip, len(records))
+                self.skip -= left_out
+                records = records[left_out:]
+            if records and (text.refilled or len(records) >= 10_000):
                 text.refilled = False
                 yield records
                 records = []

@@ -89,7 +89,7 @@ def _each(values: pa.Array) -> list[Json]:
     if t.is_time(type_):
         counts = values.view(pa.int32() if type_.bit_width == 32 else pa.int64()).to_pylist()
         digits = DIGITS[type_.unit]
-        return [None if count is None else _clock(*divmod(count, 10**digits), digits) for count in counts]
+        return [None if count is None else _clock(count // 10**digits, count % 10**digits, digits) for count in counts]
     if t.is_interval(type_):
         return [None if value is None else _interval(*value) for value in values.to_pylist()]
     return [None if count is None else _length(count, DIGITS[type_.unit]) for count in values.view(pa.int64()).to_pylist()]  # durations
