@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -32,6 +32,7 @@ class Metrics:
     """What the process counts, and what it asks the database when somebody looks. Safe between threads."""
 
     def __init__(self, limits: Limits, cuts: Cuts) -> None:
+        disable_created_metrics()  # a second figure for each, which says when the process began
         self._registry = CollectorRegistry()
         names = ["method", "route", "status"]
         self._requests = Counter("dsplatform_http_requests", "Requests that were answered", names, registry=self._registry)

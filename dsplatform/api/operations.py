@@ -30,7 +30,7 @@ class Readiness(Health):
     database_schema: str = Field(description="Revision of the database's schema, the newest one this release knows", examples=["0004"])
 
 
-class Version(BaseModel):
+class Release(BaseModel):
     """What is running."""
 
     name: str = Field("dsplatform", description="Name of the program")
@@ -87,6 +87,6 @@ def ready(request: Request, services: Services) -> Readiness:
 
 
 @router.get("/version", summary="What is running")
-async def version() -> Version:
+async def version() -> Release:
     """Name and release."""
-    return Version(name="dsplatform", version=__version__)
+    return Release(name="dsplatform", version=__version__)

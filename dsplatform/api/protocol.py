@@ -7,8 +7,11 @@ unread. One loop looks at all connections; a connection has no timer of its own.
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +33,8 @@ PIPELINED = 8
 """Requests that a connection may send ahead of their answers."""
 BODY_RATE = 1024
 """Bytes a second."""
+UNSENT_BYTES = 256 * 1024
+"""Of an answer, what the system takes from us before it is sent. Without a limit that is megabytes for each client that does not read."""
 LINGER_SECONDS = 5.0
 """How long a client may go on sending a body that was answered already, so that it can read the answer."""
 
@@ -102,6 +107,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Its first request's deadline begins now."""
         super().connection_made(transport)
         self._since = self._now()
+        self._option(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > self.most:
             self.cuts.note("too many connections", self._address())
             transport.abort()
@@ -251,8 +257,14 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _cut(self, reason: str) -> None:
+        """Ends the connection without a farewell, for which the system would keep what is not sent until the client reads it."""
         self.cuts.note(reason, self._address())
+        self._option(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+    def _option(self, level: int, option: int, value: int | bytes) -> None:
+        with contextlib.suppress(OSError):  # the client is gone already
+            self.transport.get_extra_info("socket").setsockopt(level, option, value)
 
     def _address(self) -> str:
         return self.client[0] if self.client else ""

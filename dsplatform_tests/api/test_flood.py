@@ -61,7 +61,7 @@ def _is_open(connection: socket.socket) -> bool:
 
 HEADER = b"GET /version HTTP/1.1\r\nX-Slow: "
 BODY = b"PUT /probe/read HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-ANSWER = b"GET /probe/write?size=1000 HTTP/1.1\r\nHost: x\r\n\r\n"
+ANSWER = b"GET /probe/write?size=200 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def test_2000_slow_clients_are_cut_off_and_the_others_served(database_url: str, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(app: FastAPI, client: Test
     refused = ada.get("/api/v1/datasets")
     assert refused.headers["content-type"] == "application/problem+json"
     assert int(refused.headers["retry-after"]) >= 1
-    assert refused.json()["code"] == "too_many"
+    assert refused.json()["code"] == TooMany.code
     assert refused.json()["request_id"] == refused.headers["x-request-id"]
     assert client.get("/api/v1/datasets").status_code == 401  # another share
     assert ada.get("/health/live").status_code == 200

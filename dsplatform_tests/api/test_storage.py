@@ -38,8 +38,9 @@ def test_usage_counts_each_content_once(operator: TestClient, platform: Platform
         make.commit(platform, make.dataset(platform, name), {"a.csv": b"id\n1\n"})
     usage = operator.get("/api/v1/usage").json()
     assert [one["dataset"] for one in usage["datasets"]] == ["archive", "sales"]
-    assert {(one["live"], one["shared"], one["files"]) for one in usage["datasets"]} == {(5, 5, 1)}
+    assert {(one["shared"], one["files"]) for one in usage["datasets"]} == {(5, 2)}  # the component and the version's overlay
     assert usage["named"] == 10
+    assert usage["stored"] == sum(one["live"] for one in usage["datasets"]) - 5
     assert operator.get("/api/v1/datasets/sales/usage").json() == usage["datasets"][1]
 
 
