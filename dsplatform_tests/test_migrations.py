@@ -26,9 +26,9 @@ def test_there_is_one_line_of_revisions() -> None:
     assert [revision.down_revision for revision in script.walk_revisions()][-1] is None
 
 
-def test_a_migration_that_would_lose_records_is_not_undone(database_url: str) -> None:
+def test_a_migration_that_would_lose_records_is_not_undone(owner_url: str) -> None:
     with pytest.raises(NotImplementedError, match="cannot be undone"):
-        command.downgrade(migrations._config(database_url), "base")
+        command.downgrade(migrations._config(owner_url), "base")
 
 
 def test_every_reference_column_feeds_the_ledger(db: Database) -> None:

@@ -21,9 +21,10 @@ ROLE = "dsplatform_app"
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the role may do with a table."""
 
+_ENTRY = ("actor_id", "actor", "token_id", "address", "action", "object_type", "object_id", "before", "after", "request_id", "result")
 FEWER = {
     "alembic_version": ("SELECT",),
-    "audit_log": ("SELECT", "INSERT"),
+    "audit_log": ("SELECT", *(f"INSERT ({column})" for column in _ENTRY)),  # number and time are the server's
     "audit_seals": ("SELECT", "INSERT"),
     "dataset_versions": ("SELECT", "INSERT", "UPDATE (purged_at)", "DELETE"),
     "dataset_version_files": ("SELECT", "INSERT", "DELETE"),

@@ -47,9 +47,7 @@ FORBIDDEN = [
     "CREATE TRIGGER mine BEFORE DELETE ON audit_log EXECUTE FUNCTION refuse_change()",
     "CREATE RULE mine AS ON INSERT TO audit_log DO INSTEAD NOTHING",
     "CREATE SCHEMA mine",
-    "CREATE EXTENSION file_fdw",
     "CREATE ROLE mine",
-    "GRANT UPDATE ON audit_log TO dsplatform_app",
     "ALTER ROLE dsplatform_app SUPERUSER",
     "ALTER DATABASE postgres SET search_path = mine",
     "SET session_replication_role = replica",
@@ -58,9 +56,12 @@ FORBIDDEN = [
     "COPY audit_log TO '/tmp/audit_log'",
     "SELECT pg_read_file('postgresql.conf')",
     "SELECT setval(pg_get_serial_sequence('audit_log', 'id'), 1)",
-    "INSERT INTO audit_log (id, action, object_type) OVERRIDING SYSTEM VALUE SELECT id, action, object_type FROM audit_log",
-    "VACUUM FULL audit_log",
+    "INSERT INTO audit_log (id, action, object_type) OVERRIDING SYSTEM VALUE VALUES (1000000, 'x.y', 'z')",
+    "INSERT INTO audit_log (at, action, object_type) VALUES (now() - interval '1 hour', 'x.y', 'z')",
 ]
+
+WITHOUT_EFFECT = ["GRANT UPDATE ON audit_log TO dsplatform_app", "VACUUM FULL audit_log"]
+"""What the server passes by with a warning."""
 
 ONLY_FOR_LOGINS = ["SET ROLE postgres", "SET SESSION AUTHORIZATION postgres"]
 """What only a login that has no more than the role is refused."""
@@ -100,6 +101,9 @@ def test_what_the_services_may_not_do_is_refused(kept: Platform) -> None:
     before = dump(kept.db)
     for statement in [*FORBIDDEN, *ONLY_FOR_LOGINS]:
         refused(kept.db, statement)
+    for statement in WITHOUT_EFFECT:
+        with kept.db.autocommit() as tx:
+            tx.execute(statement)
     assert dump(kept.db) == before
 
 
@@ -126,13 +130,13 @@ def test_the_list_above_is_possible_for_an_owner(kept: Platform) -> None:
     """Each statement is one that the database would do: for the owner, without the triggers of the log."""
     possible = 0
     for statement in FORBIDDEN:
-        if statement.startswith(("VACUUM", "CREATE EXTENSION", "CREATE TRIGGER", "ALTER ROLE", "ALTER DATABASE", "CREATE ROLE", "COPY")):
-            continue  # changes more than this database, or needs more than a transaction
+        if statement.startswith(("CREATE TRIGGER", "ALTER ROLE", "ALTER DATABASE", "CREATE ROLE", "COPY", "SELECT setval")):
+            continue  # reaches beyond this database or the transaction
         with pytest.raises(ZeroDivisionError), make.tampering(kept.db) as tx:
             if "TRIGGER audit_log_only_grows" not in statement and "refuse_change" not in statement:
                 for table in ("audit_log", "audit_seals"):
                     tx.execute(f"DROP TRIGGER {table}_only_grows ON {table}")
-            tx.execute(statement.replace("SELECT id, action", "SELECT id + 1000000, action"))
+            tx.execute(statement)
             possible += 1
             raise ZeroDivisionError
     assert possible > 30

@@ -12,6 +12,7 @@ WRONG = [
     ("DATABASE_URL", "mysql://host/x", "must be a PostgreSQL URL"),
     ("DATABASE_URL", "postgresql://", "must be a PostgreSQL URL"),
     ("DATABASE_URL", "nonsense", "must be a PostgreSQL URL"),
+    ("OWNER_DATABASE_URL", "sqlite:///x", "must be a PostgreSQL URL"),
     ("DAGSTER_DATABASE_URL", "sqlite:///x", "must be a PostgreSQL URL"),
     ("POOL_SIZE", "0", "must lie between 2 and 100"),
     ("POOL_SIZE", "101", "must lie between 2 and 100"),
@@ -34,6 +35,7 @@ WRONG = [
     ("API_PORT", "0", "must lie between 1 and 65535"),
     ("API_PORT", "65536", "must lie between 1 and 65535"),
     ("DAGSTER_PORT", "http", "invalid literal"),
+    ("SECRET_KEY", "short", "must have 32 bytes at least"),
     ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
 ]
 
@@ -60,7 +62,7 @@ def test_a_password_in_a_url_is_refused_and_never_repeated(url: str) -> None:
 
 
 def test_every_setting_that_can_be_wrong_is_among_the_wrong_ones() -> None:
-    free = {"HOME", "DROP_DIR", "PROCESSED_DIR", "REJECTED_DIR", "DROP_USER", "USER"}  # any text is a path or a name
+    free = {"HOME", "DROP_DIR", "PROCESSED_DIR", "REJECTED_DIR", "DROP_USER", "USER", "TOKEN"}  # any text is a path or a name
     assert {name for name, _, _ in WRONG} | free == {field.name.upper() for field in fields(Settings)}
 
 

@@ -98,7 +98,7 @@ def test_the_nightly_job_names_what_was_changed_and_fails(platform: Platform, in
 def test_the_nightly_job_finds_what_was_put_in_before_it_seals_it(platform: Platform, instance: dg.DagsterInstance) -> None:
     note(platform, 3)
     tick(platform, instance, None)
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         tx.execute("INSERT INTO audit_log (at, action, object_type) VALUES (now() - interval '3 days', 'x.y', 'z')")
     assert verified(platform, instance)[:2] == (False, False)
     assert make.column(platform.db, "SELECT count(*) FROM audit_seals") == [4]

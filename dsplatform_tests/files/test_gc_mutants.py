@@ -96,7 +96,7 @@ def _referred_before_the_lock(platform: Platform, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("unguarded")
 def test_a_server_whose_default_is_an_older_snapshot_changes_nothing(settings: Settings, database_url: str) -> None:
-    with Database(database_url) as db, db.transaction() as tx:
+    with Database(database_url) as db, make.tampering(db) as tx:
         tx.execute(
             f"ALTER DATABASE {make.column(db, 'SELECT current_database()')[0]} SET default_transaction_isolation = 'repeatable read'"
         )
@@ -127,7 +127,7 @@ def test_a_file_that_loses_its_last_reference_under_review_is_reviewed_again(pla
 
 
 def test_a_queue_that_does_nothing_for_a_file_under_review_would_leak_it(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    with platform.db.transaction() as tx:
+    with make.tampering(platform.db) as tx:
         definition = tx.scalar("SELECT pg_get_functiondef('file_reference_gone_file_id'::regproc)")
         lazy = definition.replace("DO UPDATE SET review_after = excluded.review_after", "DO NOTHING")
         assert lazy != definition

@@ -4,7 +4,6 @@ when a rule of the protocol is taken out."""
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,16 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.errors import DsplatformError
+from dsplatform.core.roles import ROLE
 from dsplatform.core.settings import Settings
 from dsplatform.core.values import CommitMode
 from dsplatform.files import refuse
 from dsplatform.files.repository import Files
 from dsplatform.local import EmbeddedPostgres
-from dsplatform.versioning import branches, deletion, retention
+from dsplatform.versioning import deletion, merging, retention
 from dsplatform.versioning.pointers import Pointers
 from dsplatform.versioning.publishing import Publisher
-from dsplatform_tests import conftest
+from dsplatform_tests import conftest, make
 from dsplatform_tests.journeys.upkeep import Upkeep
 
 MEMORY = Path("/dev/shm")
@@ -41,10 +41,10 @@ def shared(server: EmbeddedPostgres) -> Iterator[Platform]:
     """One platform for all examples, with its objects in memory: nothing here asks what a power cut leaves."""
     with (
         tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as home,
-        contextmanager(conftest._database)(server, "template") as url,
-        bootstrap(Settings.from_env({"DSPLATFORM_HOME": home}), url) as platform,
+        conftest._database(server, "template") as name,
+        bootstrap(Settings.from_env({"DSPLATFORM_HOME": home}), server.url(name, user=ROLE)) as platform,
     ):
-        with platform.db.autocommit() as tx:
+        with make.tampering(platform.db) as tx:
             tx.execute("DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$")
         platform.gc.collect(platform.system())  # the database is bound to its store
         yield platform
@@ -129,8 +129,8 @@ def move_without_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def merge_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A merge that drops the components which neither side touched."""
-    real = branches._merge_change
-    monkeypatch.setattr(branches, "_merge_change", lambda *args: replace(real(*args), mode=CommitMode.REPLACE))
+    real = merging.change
+    monkeypatch.setattr(merging, "change", lambda *args: replace(real(*args), mode=CommitMode.REPLACE))
 
 
 def let_go_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

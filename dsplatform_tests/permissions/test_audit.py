@@ -196,7 +196,7 @@ def test_a_finding_names_the_row(log: Platform, system: Actor) -> None:
 
 
 def test_a_row_that_was_put_in_with_an_older_time_is_found_before_and_after_it_is_sealed(log: Platform, system: Actor) -> None:
-    with log.db.transaction() as tx:  # the role of the services is enough for that
+    with make.tampering(log.db) as tx:
         tx.execute("INSERT INTO audit_log (at, action, object_type) VALUES (now() - interval '3 days', 'x.y', 'z')")
     assert kinds(log, system) == [("unsealed", None)]
     assert log.audit.seal().rows == 0, "so far back the sealer does not look"

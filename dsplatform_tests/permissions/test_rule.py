@@ -350,7 +350,7 @@ LASTS = "(expires_at IS NULL OR expires_at > now())"
 
 
 def _view(world: World, **parts: str) -> None:
-    with world.platform.db.transaction() as tx:
+    with make.tampering(world.platform.db) as tx:
         tx.execute("CREATE OR REPLACE VIEW rights_held AS " + VIEW.format(**parts))
 
 
