@@ -121,7 +121,9 @@ def test_deleting_and_restoring_needs_admin(platform: Platform, system: Actor, s
     assert platform.datasets.restorable(ben) == []
     with pytest.raises(Denied, match="'admin'"):
         platform.datasets.restore_dataset(ben, "sales")
+    platform.datasets.restore_dataset(system, "sales")
     platform.permissions.grant_permission(system, ben, PermissionType.ADMIN, sales.id)
+    platform.datasets.delete_dataset(ben, "sales")
     assert [dataset.slug for dataset in platform.datasets.restorable(ben)] == ["sales"]
     platform.datasets.restore_dataset(ben, "sales")
     assert names(platform) == ["sales"]
@@ -243,11 +245,31 @@ def test_a_reaper_that_dies_anywhere_is_finished_by_the_next(
     make.assert_sound(platform)
 
 
+def test_who_may_not_see_a_deleted_dataset_is_told_as_if_there_were_none(platform: Platform, system: Actor, sales: DatasetRef) -> None:
+    ann, ben = platform.permissions.create_user("ann"), platform.permissions.create_user("ben")
+    platform.permissions.grant_permission(system, ben, PermissionType.READ, sales.id)
+    platform.datasets.delete_dataset(system, "sales")
+    for key in ("sales", f"#{sales.id}", "nothing", "#99"):
+        with pytest.raises(NothingToRestore) as unseen:
+            platform.datasets.restore_dataset(ann, key)
+        assert str(unseen.value).replace(key, "KEY") == str(_nothing(platform, ann)).replace("nothing", "KEY")
+    for key in ("sales", f"#{sales.id}"):
+        with pytest.raises(Denied, match="'admin'"):
+            platform.datasets.restore_dataset(ben, key)
+    assert platform.datasets.restore_dataset(system, f"#{sales.id}") == sales
+
+
+def _nothing(platform: Platform, actor: Actor) -> NothingToRestore:
+    with pytest.raises(NothingToRestore) as caught:
+        platform.datasets.restore_dataset(actor, "nothing")
+    return caught.value
+
+
 def test_two_reapers_at_once_do_it_once(platform: Platform, system: Actor, sales: DatasetRef, monkeypatch: pytest.MonkeyPatch) -> None:
     platform.datasets.delete_dataset(system, "sales")
     age(platform, sales, 30)
     monkeypatch.setattr(deletion, "BATCH", 1)
-    done = make.at_once(platform.deletion.reap, platform.deletion.reap)
+    done = make.at_once(*[lambda: platform.deletion.reap(system)] * 2)
     assert [dataset for reaped in done for dataset in reaped] == [sales]
     assert not any(rows(platform, sales).values())
     make.assert_sound(platform)

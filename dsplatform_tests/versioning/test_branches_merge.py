@@ -18,6 +18,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.core.values import DatasetRef
 from dsplatform.files.upload import StagedUpload
 from dsplatform.versioning import branches as branches_module
+from dsplatform.versioning import merging
 from dsplatform.versioning.branches import BranchService
 from dsplatform.versioning.merging import Choice, MergeConflict, Merged, MergeKind
 from dsplatform.versioning.model import EmptyVersion, PointerMissing, VersionMissing
@@ -298,7 +299,7 @@ def test_a_commit_between_that_conflicts_is_seen(platform: Platform, monkeypatch
 def test_that_claim_fails_without_the_expected_head(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant commits what it worked out before, and the other one's change is overwritten without a word."""
     dataset = forked(platform, {"a": b"0"}, {"b": b"1"}, {"a": b"2"})
-    real, make_change = BranchService._commit, branches_module._merge_change
+    real, make_change = BranchService._commit, merging.change
 
     def commit(self: BranchService, change: Any, *more: Any) -> Any:
         make.commit(platform, dataset, {"a": b"3"})
@@ -309,7 +310,7 @@ def test_that_claim_fails_without_the_expected_head(platform: Platform, monkeypa
         return type(change)(**{**{name: getattr(change, name) for name in change.__dataclass_fields__}, "expected_head": None})
 
     monkeypatch.setattr(BranchService, "_commit", commit)
-    monkeypatch.setattr(branches_module, "_merge_change", blind)
+    monkeypatch.setattr(merging, "change", blind)
     merge(platform, dataset)
     assert make.held(platform, dataset)["a"] == b"2"
 

@@ -143,7 +143,7 @@ def test_a_dataset_that_is_deleted_meanwhile_is_left_alone(
     platform.deletion.set_retention(system, "sales", Rule(1, None))
     platform.datasets.delete_dataset(system, "sales")
     assert platform.deletion.apply_retention(platform.system(), dry_run=False).removals == ()
-    assert platform.deletion._mark(sales.id, {five[0].version_id: 1}) == {}
+    assert platform.deletion._mark(system, sales.id, {five[0].version_id: 1}) == {}
     platform.datasets.restore_dataset(system, "sales")
     assert living(platform, sales) == [1, 2, 3, 4, 5]
 
@@ -151,7 +151,7 @@ def test_a_dataset_that_is_deleted_meanwhile_is_left_alone(
 def test_a_rule_that_is_dropped_meanwhile_lets_nothing_go(
     platform: Platform, system: Actor, sales: DatasetRef, five: list[Committed]
 ) -> None:
-    assert platform.deletion._mark(sales.id, {five[0].version_id: 1}) == {}
+    assert platform.deletion._mark(system, sales.id, {five[0].version_id: 1}) == {}
     assert living(platform, sales) == [1, 2, 3, 4, 5]
 
 

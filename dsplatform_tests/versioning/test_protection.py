@@ -16,6 +16,7 @@ from dsplatform.schemas.contracts.contract_yaml import parse
 from dsplatform.schemas.contracts.model import Policy
 from dsplatform.versioning import protection_rows
 from dsplatform.versioning.model import BranchProtected, Demand, PointerMissing
+from dsplatform.versioning.pointers import Pointers
 from dsplatform.versioning.publishing import Publisher
 from dsplatform_tests import make
 
@@ -250,8 +251,6 @@ def test_a_commit_that_is_under_way_does_not_slip_through(
 def test_mutant_a_move_that_does_not_compare_the_protection_slips_through(
     platform: Platform, sales: DatasetRef, ann: Actor, ben: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dsplatform.versioning.repository import Pointers
-
     def blind(self: Pointers, dataset_id: int, branch: str, seen: int, to: int, *_: object) -> bool:
         sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :d AND pointer_name = :n AND version_id = :seen"
         return self._tx.execute(sql, to=to, d=dataset_id, n=branch, seen=seen) == 1
