@@ -91,7 +91,7 @@ def test_a_conflict_lists_the_components_and_a_choice_solves_it(forked: TestClie
     refused = forked.post(f"{SALES}/merges", json={"theirs": "feature/x"})
     assert (refused.status_code, refused.json()["code"]) == (409, "merge_conflict")
     (contested,) = refused.json()["contested"]
-    digests = {component.name: component.content_hash for component in platform.versions.get_version(platform.actor(), sales)[1]}
+    digests = {str(component.name): component.content_hash for component in platform.versions.get_version(platform.actor(), sales)[1]}
     assert (contested["name"], contested["ours"], contested["base_known"]) == ("prices.csv", digests["prices.csv"], True)
 
     merged = forked.post(f"{SALES}/merges", json={"theirs": "feature/x", "choices": {"prices.csv": "theirs"}, "message": "m"}).json()

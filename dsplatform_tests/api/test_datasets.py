@@ -22,7 +22,7 @@ def made(client: TestClient, name: str, **more: object) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def listed(client: TestClient, **params: object) -> list[str]:
+def listed(client: TestClient, **params: str) -> list[str]:
     return [item["slug"] for item in client.get(DATASETS, params=params).json()["items"]]
 
 
@@ -108,7 +108,8 @@ def test_pages_hold_each_dataset_once(limit: int, ada: TestClient) -> None:
     names = ["a", "b", "c", "d", "e"]
     for name in names:
         made(ada, name)
-    pages, after = [], ""
+    pages: list[list[str]] = []
+    after: str | None = ""
     while after is not None:
         page = ada.get(DATASETS, params={"limit": limit, "after": after, "total": True}).json()
         assert page["total"] == len(names)
