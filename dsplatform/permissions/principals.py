@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dsplatform.core.domain import Actor, ValueObject
-from dsplatform.core.types import PlatformRight
+from dsplatform.core.errors import Invalid
+from dsplatform.core.types import PlatformRight, principal_name
 
 ADMIN = "admin"
 BUILT_IN_ROLES = frozenset({ADMIN, "editor", "viewer"})
@@ -55,6 +56,14 @@ class Role(ValueObject):
     def is_built_in(self) -> bool:
         """Whether it is there from the start, for good."""
         return self.name in BUILT_IN_ROLES
+
+
+def known_as(name: str) -> str:
+    """The form in which the name of a user, group or role is kept. One that cannot be stays as it is, and is nobody's."""
+    try:
+        return principal_name(name)
+    except Invalid:
+        return name
 
 
 def missing_to_give(actor: Actor, role_name: str, rights: Collection[PlatformRight]) -> str | None:

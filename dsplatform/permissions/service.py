@@ -9,7 +9,7 @@ from dsplatform.core.database import ConstraintViolated, Database, Transaction
 from dsplatform.core.domain import Actor, AuditEntry
 from dsplatform.core.errors import Conflict, Invalid, NotFound
 from dsplatform.core.interfaces import AccessControl
-from dsplatform.core.types import DatasetId, FileId, PermissionType, PlatformRight
+from dsplatform.core.types import DatasetId, FileId, PermissionType, PlatformRight, principal_name
 from dsplatform.core.values import DatasetRef
 from dsplatform.permissions.grant_rows import Grants
 from dsplatform.permissions.model import (
@@ -26,6 +26,7 @@ from dsplatform.permissions.model import (
     Standing,
     allows,
 )
+from dsplatform.permissions.principals import known_as
 from dsplatform.permissions.repository import AuditLog, Users
 
 PAGE = 100
@@ -46,7 +47,7 @@ class PermissionService:
         """A new user without a password. Raises `Conflict` for a taken name, `NotFound` for an unknown role."""
         try:
             with self._db.transaction() as tx:
-                if not Users(tx).add(username, role):
+                if not Users(tx).add(principal_name(username), role):
                     raise NotFound(f"role {role!r} does not exist: use admin, editor or viewer")
                 return self.actor(tx, username)
         except ConstraintViolated as err:
@@ -132,7 +133,7 @@ class PermissionService:
     def can(self, actor: Actor, dataset: DatasetRef, right: PermissionType, username: str | None = None) -> Standing:
         """Whether somebody holds the right on the dataset, and by what. Who asks about herself (None) needs `read`, and is answered as far
         as her credential goes; to ask about others takes `admin`. Who does not exist or is not active holds nothing."""
-        name = username or actor.username
+        name = known_as(username) if username else actor.username
         own = name == actor.username
         with self._db.autocommit() as tx:
             self.require(tx, actor, PermissionType.READ if own else PermissionType.ADMIN, dataset.id)
@@ -144,7 +145,7 @@ class PermissionService:
     @checks_permission(PermissionType.READ)
     def can_file(self, actor: Actor, file_id: FileId, right: PermissionType, username: str | None = None) -> Standing:
         """Whether somebody holds the right on the file, by itself or by a dataset; otherwise as `can`. Raises `FileUnseen`."""
-        name = username or actor.username
+        name = known_as(username) if username else actor.username
         own = name == actor.username
         with self._db.autocommit() as tx:
             self.require_file(tx, actor, PermissionType.READ if own else PermissionType.ADMIN, file_id)
@@ -165,16 +166,17 @@ class PermissionService:
         """What a user holds by grants that count now, in the order of their numbers, those after the number `after`. Of datasets only those
         that the caller may see. What her role gives is not a grant."""
         with self._db.autocommit() as tx:
-            if username not in {None, actor.username}:
+            name = known_as(username) if username else actor.username
+            if name != actor.username:
                 self.require_right(actor, PlatformRight.USERS)
-            return Grants(tx).of_user(actor, username or actor.username, after=after, limit=limit)
+            return Grants(tx).of_user(actor, name, after=after, limit=limit)
 
     # --- asked by other modules ------------------------------------------------------------------------------------------------
 
     @internal("it says who acts, before anything is asked for")
     def actor(self, tx: Transaction, username: str) -> Actor:
         """The active user of that name. Raises `NotFound`."""
-        actor = Users(tx).actor(username)
+        actor = Users(tx).actor(known_as(username))
         if actor is None:
             raise NotFound(f"user {username!r} does not exist or is not active: check DSPLATFORM_USER and DSPLATFORM_DROP_USER")
         return actor
@@ -230,10 +232,11 @@ class PermissionService:
         """With its id. Raises `GranteeMissing`."""
         if grantee.kind == "everyone" or grantee.id is not None:
             return grantee
-        found = Grants(tx).grantee(grantee.kind, grantee.name)
+        name = known_as(grantee.name)
+        found = Grants(tx).grantee(grantee.kind, name)
         if found is None:
             raise GranteeMissing(f"{grantee.said} does not exist: check the name")
-        return replace(grantee, id=found)
+        return replace(grantee, id=found, name=name)
 
     def _grant(
         self,

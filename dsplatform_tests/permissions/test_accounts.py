@@ -74,6 +74,19 @@ def test_an_expired_a_revoked_and_a_leaver_s_token_are_refused(platform: Platfor
     assert who(platform, left.secret) is None
 
 
+def test_who_is_not_active_is_nobody_whatever_became_of_her_credentials(platform: Platform, root: Actor) -> None:
+    platform.people.create_user(root, "ann", password="seven green whales sing")
+    session = platform.sessions.login("ann", "seven green whales sing", HERE)
+    ann = platform.accounts.authenticate(session.access_token, HERE)
+    made = platform.accounts.create_token(ann, "a")
+    assert [who(platform, secret) for secret in (made.secret, session.access_token)] == ["ann", "ann"]
+    with platform.db.transaction() as tx:
+        tx.execute("UPDATE users SET is_active = false WHERE username = 'ann'")
+    assert [who(platform, secret) for secret in (made.secret, session.access_token)] == [None, None]
+    with pytest.raises(Unauthenticated):
+        platform.sessions.refresh(session.refresh_token, HERE)
+
+
 def test_use_is_written_down_once_a_minute(platform: Platform, ann: Actor) -> None:
     made = platform.accounts.create_token(ann, "a")
 

@@ -9,7 +9,7 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.domain import Actor, Origin, Scope
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, NotFound
 from dsplatform.core.types import PermissionType, PlatformRight
-from dsplatform.permissions.model import MissingRight, Unauthenticated
+from dsplatform.permissions.model import Grantee, MissingRight, Unauthenticated
 from dsplatform.permissions.principals import User
 from dsplatform_tests import make
 
@@ -296,6 +296,21 @@ def test_everybody_sees_herself(platform: Platform, root: Actor) -> None:
     for group in ("b", "a"):
         platform.people.add_member(root, group, "ann")
     assert platform.people.me(ann).groups == ("a", "b")
+
+
+def test_whoever_is_named_is_found_in_any_case_of_letters(platform: Platform, root: Actor) -> None:
+    platform.people.create_user(root, "Ann")
+    platform.people.create_group(root, "Analysts")
+    platform.people.create_user(root, "ben")
+    platform.people.add_member(root, "ANALYSTS", "BEN")
+    dataset = make.dataset(platform, "sales", root)
+    for grantee in (Grantee("user", name="ANN"), Grantee("group", name="AnalystS")):
+        platform.permissions.grant_permission(root, grantee, PermissionType.READ, dataset.id)
+    for name in ("ANN", "Ben"):
+        assert platform.permissions.can(root, dataset, PermissionType.READ, name).allowed
+        assert len(platform.permissions.of_user(root, name)) == 1
+    with platform.db.transaction() as tx:
+        assert platform.permissions.actor(tx, "ANN").username == "ann"
 
 
 # --- groups and roles ----------------------------------------------------------------------------------------------------------
