@@ -14,7 +14,6 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,8 @@ BODY_RATE = 1024
 """Bytes a second."""
 UNSENT_BYTES = 256 * 1024
 """Of an answer, what the system takes from us before it is sent. Without a limit that is megabytes for each client that does not read."""
+AT_ONCE = 20
+"""Connections that are looked at before others are served again: to end hundreds of requests takes a while."""
 LINGER_SECONDS = 5.0
 """How long a client may go on sending a body that was answered already, so that it can read the answer."""
 
@@ -86,19 +87,17 @@ class PatientProtocol(HttpToolsProtocol):
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._now: Callable[[], float] = time.monotonic
         self._state = _State.WAITING
-        self._since: float | None = None
-        """When the state began, where a deadline runs from it."""
+        self._waited: float | None = None
+        """Seconds for which the client was the one to go on; None: no deadline runs."""
         self._head_bytes = 0
         self._loose_bytes = 0
         """Received since the last byte of a body, other than of a head."""
         self._body_came = False
         self._body_bytes = 0
-        self._waited = 0.0
-        """Seconds of the present window in which the client was the one to go on."""
-        self._looked_at = self._moved_at = self._now()
         self._unread = 0
+        self._lain = 0.0
+        """Seconds for which nothing of the answer was taken."""
         self._refusal = (400, "malformed_request", "this is no HTTP request that can be understood")
 
     # --- what comes in -------------------------------------------------------------------------------------------------
@@ -106,7 +105,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Its first request's deadline begins now."""
         super().connection_made(transport)
-        self._since = self._now()
+        self._waited = 0.0
         self._option(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > self.most:
             self.cuts.note("too many connections", self._address())
@@ -114,8 +113,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; what it has not understood as part of a body is counted."""
-        if self._state is _State.WAITING and self._since is None:
-            self._since = self._now()  # also where the parser skips what comes, as line ends before a request
+        if self._state is _State.WAITING and self._waited is None:
+            self._waited = 0.0  # also where the parser skips what comes, as line ends before a request
         before, self._body_came = self._state, False
         super().data_received(data)
         if self.transport.is_closing() or self._state is not before:
@@ -132,8 +131,8 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        if self._since is None:
-            self._since = self._now()
+        if self._waited is None:
+            self._waited = 0.0
         self._state = _State.HEAD
         self._head_bytes = 0
 
@@ -158,7 +157,6 @@ class PatientProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             self._fail(400, "malformed_request", f"more than {PIPELINED} requests were sent ahead of their answers")
         self._state = _State.BODY
-        self._since = None
         self._loose_bytes = self._body_bytes = 0
         self._waited = 0.0
         super().on_headers_complete()
@@ -174,58 +172,52 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_complete()
         answered = self.cycle.response_complete
         self._state = _State.WAITING if answered else _State.DONE
-        self._since = self._now() if answered else None
+        self._waited = 0.0 if answered else None
 
     def on_response_complete(self) -> None:
         """The answer is written; the next request may begin, once this one's body is at its end."""
-        self._waited = 0.0
-        if self._state is _State.DONE:
+        if self._state is _State.BODY:
+            self._waited = 0.0
+        elif self._state is _State.DONE:
             self._state = _State.WAITING
         super().on_response_complete()
 
     # --- what is looked at, once in a while ----------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Cuts the client off if it has had its time."""
-        now, before = self._now(), self._looked_at
-        self._looked_at = now
-        if self._answer_lies(now):
+    def look(self, seconds: float) -> None:
+        """Cuts the client off if it has had its time, after so many seconds more."""
+        unread = self.transport.get_write_buffer_size()
+        self._lain = self._lain + seconds if 0 < self._unread <= unread else 0.0
+        self._unread = unread
+        if self._lain > self.patience.answer:
             self._cut("the answer is not read")
-        elif self.transport.is_closing():
-            return
-        elif self._state in {_State.WAITING, _State.HEAD}:
-            busy = self.cycle is not None and not self.cycle.response_complete  # with a request that came before
-            if self._since is not None and not busy and now - self._since > self.patience.head:
-                self._refuse(408, "request_timeout", f"the headers were not complete after {self.patience.head:g} seconds")
-        elif self._state is _State.BODY and self.cycle.response_complete:
-            self._waited += now - before
-            if self._waited > LINGER_SECONDS:
-                self._cut("a body goes on after its answer")
-        elif self._state is _State.BODY:
-            self._body(now - before)
+        elif self._waited is not None and not self.transport.is_closing() and not self._waits_for_us():
+            self._waited += seconds
+            self._judge(self._waited)
 
-    def _body(self, seconds: float) -> None:
-        """Counts the time in which all that came was taken, so that it is the client's turn, and judges a window when it is full."""
-        waits_for_us = self.cycle.body or self.cycle.waiting_for_100_continue or self.flow.read_paused
-        if waits_for_us:
-            return
-        self._waited += seconds
-        if self._waited > self.patience.body:
-            if self._body_bytes < self._waited * BODY_RATE:
+    def _waits_for_us(self) -> bool:
+        """Whether it is not the client's turn: with a request that came before, or with what it sent of this one."""
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        if self._state is _State.BODY:
+            return bool(self.cycle.body or self.cycle.waiting_for_100_continue or self.flow.read_paused)
+        return True
+
+    def _judge(self, waited: float) -> None:
+        if self._state in {_State.WAITING, _State.HEAD}:
+            if waited > self.patience.head:
+                self._refuse(408, "request_timeout", f"the headers were not complete after {self.patience.head:g} seconds")
+        elif self.cycle.response_complete:
+            if waited > LINGER_SECONDS:
+                self._cut("a body goes on after its answer")
+        elif waited > self.patience.body:
+            if self._body_bytes < waited * BODY_RATE:
                 self._cut("a body comes too slowly")
             self._waited, self._body_bytes = 0.0, 0
 
-    def _answer_lies(self, now: float) -> bool:
-        """Whether nothing of what we wrote was taken for too long."""
-        unread = self.transport.get_write_buffer_size()
-        if unread == 0 or unread < self._unread:
-            self._moved_at = now
-        self._unread = unread
-        return unread > 0 and now - self._moved_at > self.patience.answer
-
     def resume_writing(self) -> None:
         """Enough was read that the application may go on writing."""
-        self._moved_at = self._now()
+        self._lain = 0.0
         super().resume_writing()
 
     # --- the end of it -------------------------------------------------------------------------------------------------
@@ -276,10 +268,18 @@ def protocol(patience: Patience, cuts: Cuts, most: int) -> type[PatientProtocol]
 
 
 async def watch(state: ServerState, patience: Patience) -> None:
-    """Looks at every connection, several times in the shortest time that a client has."""
+    """Looks at every connection, several times in the shortest time that a client has.
+
+    Time in which we were too busy to look does not count: what the client has sent meanwhile was not read either.
+    """
     pause = min(1.0, patience.head / 4, patience.body / 4, patience.answer / 4)
+    before = time.monotonic()
     while True:
         await asyncio.sleep(pause)
-        for connection in list(state.connections):
+        now = time.monotonic()
+        seconds, before = min(now - before, 2 * pause), now
+        for count, connection in enumerate(list(state.connections), 1):
             if isinstance(connection, PatientProtocol):
-                connection.look()
+                connection.look(seconds)
+            if count % AT_ONCE == 0:
+                await asyncio.sleep(0)

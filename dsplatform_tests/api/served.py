@@ -105,6 +105,11 @@ def _main() -> None:
         async def fail() -> None:
             raise RuntimeError("unforeseen")
 
+        probes = [route for route in app.router.routes if getattr(route, "path", "").startswith("/probe/")]
+        app.router.routes[:] = [
+            *probes,
+            *(route for route in app.router.routes if route not in probes),
+        ]  # found at once, as they cost no more
         return app
 
     with patch.object(server, "create_app", with_probes):
