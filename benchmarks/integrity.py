@@ -22,8 +22,8 @@ def verify(scratch: Path, rounds: int) -> str:
         _fill(platform)
         looks = [_seconds(lambda: _sound(platform, contents=False)) for _ in range(rounds)]
         reads = [_seconds(lambda: _sound(platform, contents=True)) for _ in range(rounds)]
-        presences = [_seconds(platform.scrub.presence) for _ in range(rounds)]
-        scrubs = [_seconds(platform.scrub.contents) for _ in range(rounds)]
+        presences = [_seconds(lambda: platform.scrub.presence(platform.system())) for _ in range(rounds)]
+        scrubs = [_seconds(lambda: platform.scrub.contents(platform.system())) for _ in range(rounds)]
     return table(
         f"Verifying {FILES:,} files of a few bytes in {VERSIONS} versions",
         ["what", "seconds", "bar"],

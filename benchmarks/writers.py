@@ -64,7 +64,7 @@ def _round(scratch: Path, *, own: bool, blind: bool) -> tuple[int, str, str]:
 def _write(env: dict[str, str], url: str, which: int, start: Any, answers: Any, *, own: bool, blind: bool) -> None:
     """One process: its share of the writers, each committing until the time is over."""
     if blind:
-        Pointers.move = _move_blindly  # type: ignore[method-assign]
+        Pointers.move = _move_blindly  # type: ignore[method-assign,assignment]
     share = WRITERS // PROCESSES
     with bootstrap(Settings.from_env({**env, "DSPLATFORM_POOL_SIZE": "12"}), url) as platform, ThreadPoolExecutor(share) as pool:
         actor = platform.actor()

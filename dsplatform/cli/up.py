@@ -102,7 +102,7 @@ class _Session:
 
     def begin(self, *, demo: bool) -> None:
         """Says what is there already, and drops the samples that are missing."""
-        known = self._platform.ingestion.outcomes(limit=1)
+        known = self._platform.ingestion.outcomes(self._platform.system(), limit=1)
         self._first_new = max((entry.id for entry in known), default=0) + 1
         if known:
             self._console.print(f"Continuing with the data in {self._settings.home}.", highlight=False)
@@ -128,7 +128,7 @@ class _Session:
 
     def report(self) -> None:
         """The table of what became of the files, and where to go from here."""
-        if entries := self._platform.ingestion.outcomes(limit=SHOWN):
+        if entries := self._platform.ingestion.outcomes(self._platform.system(), limit=SHOWN):
             self._console.print(outcome_table(entries))
         addresses = Table.grid(padding=(0, 2))
         if self._stack.dagster_port is not None:
@@ -156,7 +156,7 @@ class _Session:
         time.sleep(PAUSE_SECONDS)
 
     def _new_entries(self) -> Sequence["InboxEntry"]:
-        return [entry for entry in self._platform.ingestion.outcomes(limit=ENTRIES) if entry.id >= self._first_new]
+        return [entry for entry in self._platform.ingestion.outcomes(self._platform.system(), limit=ENTRIES) if entry.id >= self._first_new]
 
     def _is_idle(self) -> bool:
         found = self._platform.ingestion.discover()
@@ -169,7 +169,7 @@ def drop_samples(platform: "Platform", samples: Path, drop: Path) -> list[str]:
     """Copies `samples/<dataset>/<file>`, as a sender should: aside, renamed, marked done. Not those of a dataset that exists, nor those
     that were refused before."""
     actor = platform.actor()
-    seen = {entry.source_path for entry in platform.ingestion.outcomes(limit=ENTRIES)}
+    seen = {entry.source_path for entry in platform.ingestion.outcomes(platform.system(), limit=ENTRIES)}
     dropped = []
     for folder in sorted(path for path in samples.iterdir() if path.is_dir()):
         with contextlib.suppress(NotFound):

@@ -125,7 +125,8 @@ class DeletionService:
                 RetentionRules(tx).drop(dataset.id)
             else:
                 RetentionRules(tx).put(dataset.id, rule, actor.user_id)
-            tx.note(_entry("retention.set", dataset, actor, before and before.plain(), rule and rule.plain()))
+            was, is_now = (None if one is None else one.plain() for one in (before, rule))
+            tx.note(_entry("retention.set", dataset, actor, was, is_now))
             return self._plan(tx, dataset, rule)
 
     @requires_right(PlatformRight.OPERATE)

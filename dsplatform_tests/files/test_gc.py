@@ -329,7 +329,7 @@ def test_there_is_one_collector_at_a_time(platform: Platform) -> None:
         assert held
         for work in (platform.gc.collect, platform.gc.mark):
             with pytest.raises(CollectionRunning):
-                work()
+                work(platform.system())
     platform.gc.collect(platform.system())
 
 

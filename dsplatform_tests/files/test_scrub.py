@@ -54,8 +54,8 @@ def states(platform: Platform) -> Counter[str]:
     return Counter(make.column(platform.db, "SELECT state FROM files"))
 
 
-def everything(scrub: Scrub, prefix: str = "") -> list[Scrubbed]:
-    return [scrub.presence(prefix), scrub.contents(prefix)]
+def everything(platform: Platform) -> list[Scrubbed]:
+    return [platform.scrub.presence(platform.system()), platform.scrub.contents(platform.system())]
 
 
 # --- rot (T19) -----------------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_all_rot_among_a_thousand_objects_is_found_with_its_versions_and_no_more
         left, right = first.read_bytes(), second.read_bytes()
         _open(first).write_bytes(right)
         _open(second).write_bytes(left)
-    presence, contents = everything(platform.scrub)
+    presence, contents = everything(platform)
     assert (presence.files, contents.files) == (1001, 1001)
     assert presence.damaged_files == 20  # lost or cut
     assert {damage.file_id for damage in contents.damages} == {ids[name] for name in rotten}
@@ -91,7 +91,7 @@ def _rows(platform: Platform, sql: str) -> list[tuple[str, int]]:
 
 def test_a_thousand_good_objects_raise_no_alarm(platform: Platform) -> None:
     make.commit(platform, make.dataset(platform), {f"{number}": b"%d" % number for number in range(1000)})
-    presence, contents = everything(platform.scrub)
+    presence, contents = everything(platform)
     assert (presence.damages, contents.damages, contents.unreadable, contents.cleared) == ([], [], [], [])
     assert contents.files == make.column(platform.db, "SELECT count(*) FROM files WHERE verified_at IS NOT NULL")[0] == 1001
     assert not list(Path(platform.settings.storage_url).glob("quarantine/*/*"))

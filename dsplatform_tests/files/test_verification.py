@@ -144,20 +144,20 @@ def test_an_object_that_nothing_names_is_judged_when_it_is_old_enough(kept: Plat
     stranger = Path(kept.settings.storage_url) / "objects" / "ab" / "stranger"
     stranger.write_bytes(b"?")
     assert found(kept) == {("I3", "nothing names it")}
-    assert kept.verify().sound
+    assert kept.verify(kept.system()).sound
     old = stranger.stat().st_mtime - timedelta(hours=49).total_seconds()
     os.utime(stranger, (old, old))
-    assert kept.verify().found == {"I3": 1}
+    assert kept.verify(kept.system()).found == {"I3": 1}
 
 
 def test_a_store_that_is_not_ours_is_refused_and_not_called_lost(kept: Platform, settings: object, database_url: str) -> None:
     with kept.db.transaction() as tx:
         tx.execute("INSERT INTO store_binding (store_id) VALUES ('another')")
     with pytest.raises(WrongStore, match="mount that one"):
-        kept.verify()
+        kept.verify(kept.system())
     for pass_ in (kept.scrub.presence, kept.scrub.contents):
         with pytest.raises(WrongStore):
-            pass_()
+            pass_(kept.system())
 
 
 def test_more_problems_than_are_kept_are_counted(kept: Platform) -> None:
@@ -168,7 +168,7 @@ def test_more_problems_than_are_kept_are_counted(kept: Platform) -> None:
         "SELECT lpad(to_hex(n), 64, '0'), 1, 'local', '00/' || lpad(to_hex(n), 64, '0') || '.' || repeat('0', 32), 'text', 3 "
         f"FROM generate_series(1, {KEPT}) n",
     )
-    verified = kept.verify()
+    verified = kept.verify(kept.system())
     files = make.column(kept.db, "SELECT count(*) FROM files")[0]
     assert verified.found == {"I6": files, "I2": KEPT}
     assert len(verified.problems) == KEPT

@@ -17,6 +17,7 @@ from dsplatform.core.access import guard_of
 from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor, AuditEntry, Origin, Scope
 from dsplatform.core.errors import Denied, NotFound, Unavailable
+from dsplatform.core.roles import ROLE
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import PlatformRight
 from dsplatform.embedded import EmbeddedPostgres
@@ -45,7 +46,7 @@ def world(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
     """One for everything that is refused: it changes nothing."""
     home = tmp_path_factory.mktemp("world")
     settings = Settings.from_env({"DSPLATFORM_HOME": str(home / "home"), "DSPLATFORM_SETTLE_SECONDS": "0"})
-    with conftest._database(server, "template") as name, bootstrap(settings, server.url(name, user=conftest.ROLE)) as platform:
+    with conftest._database(server, "template") as name, bootstrap(settings, server.url(name, user=ROLE)) as platform:
         yield with_files(platform, home)
 
 

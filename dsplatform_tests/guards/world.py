@@ -159,4 +159,4 @@ def last(db: Database) -> int:
 def noted(db: Database, since: int) -> list[tuple[str, str, int | None]]:
     """(result, action, actor) of what was noted since then."""
     with db.transaction() as tx:
-        return [tuple(row) for row in tx.tuples("SELECT result, action, actor_id FROM audit_log WHERE id > :id ORDER BY id", id=since)]  # type: ignore[misc]
+        return [tuple(row) for row in tx.tuples("SELECT result, action, actor_id FROM audit_log WHERE id > :id ORDER BY id", id=since)]

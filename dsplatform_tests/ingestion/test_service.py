@@ -223,15 +223,21 @@ def test_a_file_without_read_permission_is_refused(platform: Platform, monkeypat
     assert "permission" in reasons(ingest(platform))["sales/a.csv"]
 
 
-def test_a_dataset_of_somebody_else_takes_files_only_with_her_leave(platform: Platform, system: Actor) -> None:
-    ann = platform.permissions.create_user("ann")
-    theirs = platform.datasets.create_dataset(ann, "sales")
-    drop(platform, "sales/a.csv")
-    report = ingest(platform)
-    assert "lacks the right 'write'" in reasons(report)["sales/a.csv"]
-    platform.permissions.grant_permission(ann, system, PermissionType.WRITE, theirs.id)
-    drop(platform, "sales/a.csv")
-    assert states(ingest(platform)) == {"sales/a.csv": InboxState.ACCEPTED}
+def test_a_dataset_of_somebody_else_takes_files_only_with_her_leave(settings: Settings, database_url: str) -> None:
+    with bootstrap(replace(settings, drop_user="ben"), database_url) as platform:
+        ann, ben = platform.permissions.create_user("ann"), platform.permissions.create_user("ben")
+        theirs = platform.datasets.create_dataset(ann, "sales")
+        drop(platform, "sales/a.csv")
+        (unseen,) = ingest(platform).outcomes
+        assert unseen.dataset == "sales~2", "what Ben may not see is as what does not exist"
+        platform.datasets.delete_dataset(ben, "sales")
+        platform.permissions.grant_permission(ann, ben, PermissionType.READ, theirs.id)
+        drop(platform, "sales/a.csv")
+        assert "lacks the right 'write'" in reasons(ingest(platform))["sales/a.csv"]
+        platform.permissions.grant_permission(ann, ben, PermissionType.WRITE, theirs.id)
+        drop(platform, "sales/a.csv")
+        assert states(ingest(platform)) == {"sales/a.csv": InboxState.ACCEPTED}
+        assert platform.datasets.get(ann, "sales").versions == 1
 
 
 def test_a_refused_file_leaves_no_dataset_behind(platform: Platform) -> None:
