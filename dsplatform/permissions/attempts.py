@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from dsplatform.core.errors import TooMany
 
+OF_KNOWN, OF_ACCOUNT, OF_ADDRESS = (10, 60), (10, 60), (30, 10)
+"""How many attempts at once, and the seconds until one more: at an account from a known address, from all others, and from one of these."""
+
 KEPT = 10_000
 """Buckets of one kind; beyond that the one that was untouched for longest is forgotten."""
 
@@ -72,9 +75,9 @@ class Attempts:
     """Decides whether a password may be tried."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._of_known = Buckets(10, 60, clock)
-        self._of_address = Buckets(30, 10, clock)
-        self._of_account = Buckets(10, 60, clock)
+        self._of_known = Buckets(*OF_KNOWN, clock)
+        self._of_address = Buckets(*OF_ADDRESS, clock)
+        self._of_account = Buckets(*OF_ACCOUNT, clock)
 
     def begin(self, account: str, address: str | None, *, known: bool) -> Attempt:
         """Counts an attempt. `known`: somebody has logged into the account from there before. Raises `TooMany`."""
