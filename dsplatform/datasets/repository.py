@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
 
-from dsplatform.core.access import SEEN, seen_by
+from dsplatform.core.access import SEEN, among_seen, seen_by
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import DatasetId, PermissionType
@@ -24,6 +24,7 @@ datasets = Table(
     Column("deleted_at", DateTime(timezone=True)),
     CheckConstraint("name <> ''", name="name"),
     Index("uq_datasets_owner_name", "created_by", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_datasets_listed", "id", postgresql_include=["slug"], postgresql_where=text("deleted_at IS NULL")),
     Index("ix_datasets_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index("ix_datasets_labels", "labels", postgresql_using="gin"),
 )
@@ -48,13 +49,6 @@ _DELETED = """
 """
 
 _OWN = "(d.name = :name AND d.created_by = :viewer)"
-
-_LISTED = f"""
-    d.deleted_at IS NULL AND {SEEN}
-    AND (CAST(:pattern AS text) IS NULL OR d.name ILIKE :pattern OR d.description ILIKE :pattern)
-    AND (CAST(:label AS text) IS NULL OR EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label)))
-    AND (CAST(:owner AS text) IS NULL OR d.created_by = (SELECT id FROM users WHERE username = :owner))
-"""  # noqa: S608 - SEEN is a constant
 
 
 class Datasets(SqlRepository[Dataset]):
@@ -99,18 +93,17 @@ class Datasets(SqlRepository[Dataset]):
     def page(self, actor: Actor, wanted: Filter, *, after: str, limit: int) -> Sequence[DatasetSummary]:
         """Summaries of those that the actor may see, in slug order, those after the slug `after`."""
         rows = self.tx.rows(
-            f"WITH d AS (SELECT d.* FROM datasets d WHERE {_LISTED} AND d.slug > :after ORDER BY d.slug LIMIT :limit) "  # noqa: S608
-            + _SUMMARY.replace("datasets d", "d")
-            + "ORDER BY d.slug",
+            f"{_SUMMARY} AND d.id = ANY(ARRAY(SELECT d.id {_listed(actor, wanted)} AND d.slug > :after ORDER BY d.slug LIMIT :limit)) "
+            "ORDER BY d.slug",
             after=after,
             limit=limit,
-            **_listed(actor, wanted),
+            **_filters(actor, wanted),
         )
         return [_summary(row) for row in rows]
 
     def count(self, actor: Actor, wanted: Filter) -> int:
         """How many `page` gives in all."""
-        return int(self.tx.scalar(f"SELECT count(*) FROM datasets d WHERE {_LISTED}", **_listed(actor, wanted)))  # noqa: S608
+        return int(self.tx.scalar(f"SELECT count(*) {_listed(actor, wanted)}", **_filters(actor, wanted)))
 
     # --- deleted ones ----------------------------------------------------------------------------------------------------------
 
@@ -128,7 +121,9 @@ class Datasets(SqlRepository[Dataset]):
     def restorable(self, actor: Actor) -> Sequence[DeletedDataset]:
         """Deleted datasets that can be restored, and that the actor administers, the last deleted first."""
         rows = self.tx.rows(
-            f"{_DELETED} AND {SEEN} ORDER BY d.deleted_at DESC, d.id", days=RESTORABLE_DAYS, **seen_by(actor, PermissionType.ADMIN)
+            f"{_DELETED} AND {among_seen(actor, PermissionType.ADMIN)} ORDER BY d.deleted_at DESC, d.id",
+            days=RESTORABLE_DAYS,
+            **seen_by(actor, PermissionType.ADMIN),
         )
         return [DeletedDataset(**row) for row in rows]
 
@@ -202,7 +197,19 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def _listed(actor: Actor, wanted: Filter) -> dict[str, object]:
+def _listed(actor: Actor, wanted: Filter) -> str:
+    """Only the conditions that are asked for: without them the names of an index say all."""
+    conditions = ["d.deleted_at IS NULL", among_seen(actor, wanted.right)]
+    if wanted.search is not None:
+        conditions.append("(d.name ILIKE :pattern OR d.description ILIKE :pattern)")
+    if wanted.label is not None:
+        conditions.append("EXISTS (SELECT 1 FROM unnest(d.labels) l WHERE lower(l) = lower(:label))")
+    if wanted.owner is not None:
+        conditions.append("d.created_by = (SELECT id FROM users WHERE username = :owner)")
+    return "FROM datasets d WHERE " + " AND ".join(conditions)
+
+
+def _filters(actor: Actor, wanted: Filter) -> dict[str, object]:
     pattern = None if wanted.search is None else f"%{_escaped(wanted.search)}%"
     return {"pattern": pattern, "label": wanted.label, "owner": wanted.owner, **seen_by(actor, wanted.right)}
 
