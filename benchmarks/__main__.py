@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import access, garbage, history, integrity, s3, schemas, workbooks, workloads, writers
+from benchmarks import access, garbage, history, http, integrity, s3, schemas, workbooks, workloads, writers
 from benchmarks.measure import machine
 
 LAST = {"w1", "w3"}
@@ -18,6 +18,7 @@ _NAMED = {
     **integrity.ALL,
     **history.ALL,
     **access.ALL,
+    **http.ALL,
     **s3.ALL,
     **schemas.ALL,
     **workbooks.ALL,

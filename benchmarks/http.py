@@ -125,7 +125,7 @@ def _api(scratch: Path) -> Iterator[tuple[int, dict[str, str], psutil.Process, P
     with home(scratch) as (env, url), bootstrap(Settings.from_env(env), url) as platform:
         token = platform.accounts.create_token(platform.actor(), "benchmark").secret
         port = free_port()
-        env = {**env, "DSPLATFORM_DATABASE_URL": url, "DSPLATFORM_RATE_LIMIT": "0"}
+        env = {**env, "DSPLATFORM_DATABASE_URL": url, "DSPLATFORM_RATE_LIMIT": "0", "DSPLATFORM_LOG_LEVEL": "error"}
         with _running([sys.executable, "-m", "dsplatform.api", "--port", str(port)], env, port, "/health/ready") as process:
             yield port, _credential(token), process, platform
 

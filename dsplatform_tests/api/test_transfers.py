@@ -14,6 +14,7 @@ import pytest
 
 from dsplatform.api import outgoing
 from dsplatform.core.settings import Settings
+from dsplatform.core.types import PermissionType
 from dsplatform.core.values import DatasetRef
 from dsplatform_tests import make
 from dsplatform_tests.api.sockets import Listening, answer, listening
@@ -70,6 +71,11 @@ def test_nobody_is_told_to_go_on_who_may_not_write(server: Listening, sales: Dat
     assert answer(server.begin("PUT", "/api/v1/datasets/nothing/files/a", *head)).startswith(b"HTTP/1.1 404 ")
     assert answer(server.begin("PUT", "/api/v1/datasets/sales/files/..", *head)).startswith(b"HTTP/1.1 4")
     assert answer(server.begin("PUT", FILE + "?branch=a..b", *head)).startswith(b"HTTP/1.1 422 ")
+    platform = server.platform
+    reader = platform.permissions.create_user("eve")
+    platform.permissions.grant_permission(platform.actor(), reader, PermissionType.READ, sales.id)
+    eve = replace(server, token=platform.accounts.create_token(reader, "tests").secret)
+    assert answer(eve.begin("PUT", FILE, *head)).startswith(b"HTTP/1.1 403 ")
     welcome = server.begin("PUT", FILE, *head)
     assert welcome.recv(100).startswith(b"HTTP/1.1 100 ")
     welcome.close()

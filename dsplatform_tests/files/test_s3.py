@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from dsplatform.core import s3 as calls
+from dsplatform.core.attachments import attachment
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.types import ContentHash
@@ -327,14 +328,46 @@ def test_a_download_address_needs_no_credentials_and_ends(storage: S3Storage, di
     from urllib.request import urlopen
 
     direct.put(key := new_key(), SMALL)
-    with urlopen(direct.download_url(key, 60)) as answer:
+    with urlopen(address_of(direct, key, 60)) as answer:
         assert answer.read() == SMALL
-    short = direct.download_url(key, 1)
+        assert answer.headers["Content-Disposition"] == attachment('ä "b".html')
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+    short = address_of(direct, key, 1)
     time.sleep(2.1)
     with pytest.raises(HTTPError) as caught:
         urlopen(short)
     assert caught.value.code == 403
     caught.value.close()
+
+
+def test_a_download_address_is_for_reading_one_object(direct: S3Storage) -> None:
+    """T58: another object, another method and another name are all signed for."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    direct.put(key := new_key(), SMALL)
+    direct.put(other := new_key(), SMALL)
+    url = address_of(direct, key, 60)
+    attempts = [
+        Request(url.replace(key, other)),
+        Request(url, data=b"other", method="PUT"),
+        Request(url, method="DELETE"),
+        Request(url.replace("attachment", "inline")),
+        Request(url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")),
+    ]
+    for attempt in attempts:
+        with pytest.raises(HTTPError) as caught:
+            urlopen(attempt)
+        assert caught.value.code in {400, 403}, attempt.full_url
+        caught.value.close()
+    with direct.open(key) as reader:
+        assert reader.read() == SMALL
+
+
+def address_of(storage: S3Storage, key: str, seconds: int) -> str:
+    url = storage.download_url(key, seconds, 'ä "b".html')
+    assert url is not None
+    return url
 
 
 # --- nobody there ------------------------------------------------------------------------------------------------------------------

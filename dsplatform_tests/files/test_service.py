@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dsplatform.bootstrap import Platform, bootstrap
-from dsplatform.core.errors import Conflict, Invalid, Unavailable
+from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FileId, file_path
 from dsplatform.core.values import UploadOvertaken
@@ -275,7 +275,7 @@ def left(folder: Path) -> list[str]:
 
 def test_a_file_is_written_out_below_the_folder_with_the_exact_bytes(platform: Platform, tmp_path: Path) -> None:
     reference = make.stored(platform, b"bytes")
-    written = platform.files.write_to(reference.file_id, tmp_path / "out", file_path("sub/a.csv"))
+    written = platform.files.write_to(platform.actor(), reference.file_id, tmp_path / "out", file_path("sub/a.csv"))
     assert written == tmp_path / "out" / "sub" / "a.csv"
     assert written.read_bytes() == b"bytes"
     assert left(tmp_path / "out") == ["sub/a.csv"]
@@ -283,7 +283,7 @@ def test_a_file_is_written_out_below_the_folder_with_the_exact_bytes(platform: P
 
 def test_the_longest_name_that_a_file_system_takes_is_written_out(platform: Platform, tmp_path: Path) -> None:
     name = file_path("é" * 127)  # 254 bytes
-    assert platform.files.write_to(make.stored(platform, b"x").file_id, tmp_path / "out", name).read_bytes() == b"x"
+    assert platform.files.write_to(platform.actor(), make.stored(platform, b"x").file_id, tmp_path / "out", name).read_bytes() == b"x"
 
 
 def test_what_is_there_is_not_overwritten_unless_asked(platform: Platform, tmp_path: Path) -> None:
@@ -292,9 +292,9 @@ def test_what_is_there_is_not_overwritten_unless_asked(platform: Platform, tmp_p
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("a", "dangling"):
         with pytest.raises(Conflict, match="exists already: write into another folder, or overwrite it with --force"):
-            platform.files.write_to(reference.file_id, tmp_path, file_path(name))
+            platform.files.write_to(platform.actor(), reference.file_id, tmp_path, file_path(name))
     assert (tmp_path / "a").read_bytes() == b"old"
-    platform.files.write_to(reference.file_id, tmp_path, file_path("a"), overwrite=True)
+    platform.files.write_to(platform.actor(), reference.file_id, tmp_path, file_path("a"), overwrite=True)
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
@@ -304,7 +304,7 @@ def test_a_damaged_file_is_not_written_out_at_all(platform: Platform, tmp_path: 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_bytes(b"old")
     with pytest.raises(FileDamaged):
-        platform.files.write_to(reference.file_id, tmp_path / "out", file_path("a"), overwrite=True)
+        platform.files.write_to(platform.actor(), reference.file_id, tmp_path / "out", file_path("a"), overwrite=True)
     assert left(tmp_path / "out") == ["a"]
     assert (tmp_path / "out" / "a").read_bytes() == b"old"
 
@@ -314,7 +314,7 @@ def test_a_name_that_the_file_system_does_not_take_is_unavailable(name: str, wor
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_bytes(b"x")
     with pytest.raises(Unavailable, match=f"cannot be written: {words}|cannot be written: File exists"):
-        platform.files.write_to(make.stored(platform, b"x").file_id, tmp_path / "out", file_path(name))
+        platform.files.write_to(platform.actor(), make.stored(platform, b"x").file_id, tmp_path / "out", file_path(name))
     assert left(tmp_path / "out") == ["a"]
 
 
@@ -354,3 +354,89 @@ def test_a_store_names_objects_by_hash_and_upload_and_never_by_the_users_name(pl
     reference = platform.files.store_file(system, BytesIO(b"x"), name="../../etc/passwd")
     (key,) = make.objects(platform)
     assert key.startswith(f"{reference.content_hash[:2]}/{reference.content_hash}.")
+
+
+# --- downloads -------------------------------------------------------------------------------------------------------------------
+
+
+def part(platform: Platform, file_id: FileId, offset: int, length: int | None) -> bytes:
+    with platform.files.download(platform.actor(), file_id, offset=offset, length=length) as chunks:
+        data = b"".join(chunks)
+        assert chunks.size == len(data)
+        return data
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.sampled_from(SIZES), offset=st.integers(0, CHUNK_BYTES + 2), length=st.none() | st.integers(0, CHUNK_BYTES + 2))
+def test_a_part_is_these_bytes_of_the_file(size: int, offset: int, length: int | None, platform: Platform) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    file_id = make.stored(platform, data).file_id
+    if offset > size or (length is not None and offset + length > size):
+        with pytest.raises(Invalid, match="are not within it"):
+            part(platform, file_id, offset, length)
+    else:
+        assert part(platform, file_id, offset, length) == (data[offset:] if length is None else data[offset : offset + length])
+
+
+def test_a_part_that_is_not_there_is_damage(platform: Platform) -> None:
+    file_id = make.stored(platform, b"0123456789").file_id
+    path = make.object_path(platform, file_id)
+    path.chmod(0o644)
+    path.write_bytes(b"01234")
+    with pytest.raises(FileDamaged, match="end too early"):
+        part(platform, file_id, 4, 3)
+    assert platform.files.get_file(file_id).state == "damaged"
+
+
+def test_who_may_not_read_a_file_gets_nothing_of_it(platform: Platform, tmp_path: Path) -> None:
+    eve, file_id = platform.permissions.create_user("eve"), make.stored(platform, b"secret").file_id
+    for attempt in (
+        lambda: platform.files.describe(eve, file_id),
+        lambda: platform.files.download(eve, file_id).__enter__(),
+        lambda: platform.files.download_url(eve, file_id, filename="a"),
+        lambda: platform.files.write_to(eve, file_id, tmp_path, file_path("a")),
+    ):
+        with pytest.raises((NotFound, Denied)) as refused:
+            attempt()
+        with pytest.raises(type(refused.value)):
+            platform.files.describe(eve, FileId(999_999))
+    assert list(tmp_path.glob("a*")) == []
+
+
+# --- what others have ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [10, SMALL_BYTES + 1])
+def test_what_others_have_is_new_to_who_may_not_read_it(size: int, platform: Platform) -> None:
+    """T56: it is written again, given to the collector when it is recorded, and the row stays the one that there is."""
+    data = os.urandom(size)
+    eve, dataset = platform.permissions.create_user("eve"), make.dataset(platform)
+    make.commit(platform, dataset, {"a": data})
+    before = make.objects(platform)
+    with platform.files.upload(eve) as upload:
+        (content,) = upload.add([BytesIO(data)])
+        assert getattr(content, "is_new") is True  # noqa: B009 - refused contents have none
+        upload.seal()
+        (copy,) = make.objects(platform) - before
+        with platform.db.transaction() as tx:
+            ids = upload.record(tx, [content.content_hash])  # type: ignore[union-attr]  # it was taken
+    assert make.buried(platform) == {copy}
+    assert make.column(platform.db, "SELECT id FROM files WHERE content_hash = :hash", hash=hashlib.sha256(data).hexdigest()) == list(
+        ids.values()
+    )
+    make.assert_sound(platform)
+    with platform.files.upload(platform.actor()) as upload:
+        (known,) = upload.add([BytesIO(data)])
+    assert getattr(known, "is_new") is False  # noqa: B009
+
+
+def test_a_damaged_file_is_healed_also_by_who_may_not_read_it(platform: Platform) -> None:
+    data = os.urandom(100)
+    dataset = make.dataset(platform)
+    make.commit(platform, dataset, {"a": data})
+    (component,) = platform.versions.get_version(platform.actor(), dataset)[1]
+    make.object_path(platform, component.file_id).unlink()
+    eve = platform.permissions.create_user("eve")
+    own = platform.datasets.create_dataset(eve, "own")
+    make.commit(platform, own, {"b": data}, actor=eve)
+    assert make.held(platform, dataset) == {"a": data}
