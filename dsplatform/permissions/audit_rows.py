@@ -125,8 +125,11 @@ class AuditTrail:
         )
         return [
             Seal(
-                *(row[name] for name in ("position", "audit_id", "row_hash", "chain_hash")),
-                row=None if row["id"] is None else {name: row[name] for name in _COLUMNS},
+                row["position"],
+                row["audit_id"],
+                row["row_hash"],
+                row["chain_hash"],
+                None if row["id"] is None else {name: row[name] for name in _COLUMNS},
             )
             for row in rows
         ]

@@ -219,7 +219,7 @@ def _rows(platform: Platform, sql: str) -> list[Any]:
 
 
 def review_at_once(db: Database) -> None:
-    with db.transaction() as tx:
+    with make.tampering(db) as tx:
         definition = tx.scalar("SELECT pg_get_functiondef('file_reference_gone_file_id'::regproc)")
         tx.execute(definition.replace("24 hours", "0 hours"))
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -134,11 +135,10 @@ def test_the_question_of_each_minute_does_not_read_the_whole_log(platform: Platf
         asked: list[str] = []
         real = tx._run
 
-        def explained(sql: str, params: object) -> object:
-            asked.append(
-                "\n".join(line for (line,) in real(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}", params).fetchall())
-            )  # type: ignore[arg-type]
-            return real(sql, params)  # type: ignore[arg-type]
+        def explained(sql: str, params: Mapping[str, object]) -> object:
+            explaining = f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}"
+            asked.append("\n".join(line for (line,) in real(explaining, params).fetchall()))
+            return real(sql, params)
 
         tx._run = explained  # type: ignore[method-assign, assignment]
         assert len(AuditTrail(tx).to_seal(2_000, whole=False)) == 1
