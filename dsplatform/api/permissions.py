@@ -161,7 +161,7 @@ def who_can(
     """Every active user who holds it, and by what: her role, a grant of her own, of a group, for everyone. It takes the right `admin`."""
     found = services.permissions.who_can(caller, dataset, PermissionType(right), after=after, limit=limit + 1)
     items = [Holder.model_validate(each) for each in found[:limit]]
-    return Holders(items=items, next=items[-1].username if len(found) > limit else None)
+    return Holders(items=items, next=items[-1].username if len(found) > limit else None, total=None)
 
 
 @router.delete("/datasets/{dataset}/permissions/{grant}", summary="Take back a grant on a dataset")
@@ -201,7 +201,7 @@ def list_holdings(services: Services, caller: Caller, user: Username = None, aft
     """By grants of her own, of her groups and for everyone, on what you may see. To ask about others takes the right `users`."""
     found = services.permissions.of_user(caller, user, after=after, limit=limit + 1)
     items = [Holding.model_validate(each) for each in found[:limit]]
-    return Holdings(items=items, next=items[-1].way.grant_id if len(found) > limit else None)
+    return Holdings(items=items, next=items[-1].way.grant_id if len(found) > limit else None, total=None)
 
 
 @router.get("/permissions/check", summary="Check whether a user holds a right")
@@ -231,7 +231,8 @@ def check_permission(
 @router.get("/datasets/{dataset}/protections", summary="List the protected branches")
 def list_protections(services: Services, caller: Caller, dataset: Dataset) -> Protections:
     """By name. It takes the right `read`."""
-    return Protections(items=[Protection.model_validate(each) for each in services.protection.protections(caller, dataset)])
+    items = [Protection.model_validate(each) for each in services.protection.protections(caller, dataset)]
+    return Protections(items=items, next=None, total=None)
 
 
 @router.put("/datasets/{dataset}/protections/{branch:path}", summary="Protect a branch")
@@ -252,4 +253,4 @@ def _grantee(body: Grantee) -> model.Grantee:
 
 def _grants(found: Sequence[model.Grant], limit: int) -> Grants:
     items = [Grant.model_validate(each) for each in found[:limit]]
-    return Grants(items=items, next=items[-1].id if len(found) > limit else None)
+    return Grants(items=items, next=items[-1].id if len(found) > limit else None, total=None)

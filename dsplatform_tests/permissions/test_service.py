@@ -37,7 +37,7 @@ def noted(platform: Platform, action: str = "permission.") -> list[tuple[str, st
     """(action, result, before, after) of what the audit log has of it."""
     with platform.db.transaction() as tx:
         return [
-            tuple(row)  # type: ignore[misc]  # four columns
+            (row[0], row[1], row[2], row[3])
             for row in tx.tuples("SELECT action, result, before, after FROM audit_log WHERE starts_with(action, :a) ORDER BY id", a=action)
         ]
 

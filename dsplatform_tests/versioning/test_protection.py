@@ -305,7 +305,12 @@ def test_a_commit_asks_no_more_statements_of_a_branch_that_is_not_protected(
 ) -> None:
     asked: list[PointerName] = []
     real = protection_rows.Protections.get
-    monkeypatch.setattr(protection_rows.Protections, "get", lambda self, branch: asked.append(branch) or real(self, branch))
+
+    def get(self: protection_rows.Protections, branch: PointerName) -> object:
+        asked.append(branch)
+        return real(self, branch)
+
+    monkeypatch.setattr(protection_rows.Protections, "get", get)
     make.commit(platform, sales, {"n": b"9"}, actor=ben)
     platform.branches.merge(ben, sales, "side")
     assert asked == []
