@@ -222,7 +222,7 @@ def test_a_bomb_ends_within_the_limits_and_we_go_on(platform: Platform, shop: Da
     make.commit(platform, made, {"bomb.parquet": path.read_bytes()})
     this = psutil.Process()
     before = this.memory_info().rss
-    with pytest.raises(NotPreviewable):
+    with pytest.raises(NotPreviewable, match="memory"):
         rows(platform, made)
     assert this.memory_info().rss - before < 200 << 20
     assert rows(platform, made, "n = 19999", columns=["n"]) == [[19_999]], "what is not asked for is not read"
