@@ -1,10 +1,11 @@
 """What several routes take or answer."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Ref = Annotated[
     str | None,
@@ -19,6 +20,21 @@ class Input(BaseModel):
     """A body. What it does not know is refused, and nothing is turned from one type into another."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_characters(cls, given: object) -> object:
+        """Refuses what JSON can write and no text can hold: halves of characters, and NUL."""
+        waiting = [given]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                waiting += [*value, *value.values()]
+            elif isinstance(value, list):
+                waiting += value
+            elif isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value):
+                raise ValueError("a text holds a NUL, or half a character: remove it")
+        return given
 
 
 class Output(BaseModel):

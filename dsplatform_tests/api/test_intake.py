@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from dsplatform.api import errors
 from dsplatform.api.intake import MAX_BODY
 from dsplatform.core.values import DatasetRef
 from dsplatform_tests.api.conftest import AsUser
@@ -127,3 +128,20 @@ def test_wrong_addresses_and_methods_have_the_same_shape(ada: TestClient) -> Non
     wrong = ada.put(DATASETS)
     problem(wrong, 405, "method_not_allowed")
     assert wrong.headers["allow"]
+
+
+def test_half_a_character_is_refused_wherever_it_is_a_text(ada: TestClient) -> None:
+    for method, path, body in (
+        ("POST", "", '{"name": "b", "description": "\\ud800"}'),
+        ("POST", "", '{"name": "b", "labels": ["\\ud800"]}'),
+        ("POST", "/sales/tags", '{"name": "b", "at": "\\ud800"}'),
+        ("POST", "/sales/merges", '{"theirs": "\\ud800"}'),
+        ("POST", "/sales/merges", '{"theirs": "1", "message": "\\ud800"}'),
+        ("POST", "/sales/merges", '{"theirs": "1", "choices": {"\\ud800": "no side"}}'),
+    ):
+        answer = ada.request(method, f"{DATASETS}{path}", content=body, headers={"Content-Type": "application/json"})
+        problem(answer, 422, "invalid_request")
+
+
+def test_a_problem_can_be_written_whatever_it_tells_of() -> None:
+    assert b'"detail":"what ? is"' in bytes(errors.problem(422, "x", "what \ud800 is").body).replace(b'": "', b'":"')
