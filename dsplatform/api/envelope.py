@@ -49,8 +49,7 @@ class _Exchange:
     def route(self) -> str:
         """The template of the route, so that there are few of them whatever is asked; empty where none was found."""
         context = self.scope.get("fastapi", {}).get("effective_route_context")
-        template: str = getattr(context, "path_format", None) or getattr(self.scope.get("route"), "path", "")
-        return template
+        return str(getattr(context, "path_format", None) or getattr(self.scope.get("route"), "path", ""))
 
     @property
     def address(self) -> str:

@@ -10,7 +10,7 @@ from dsplatform.api.caller import Caller, Dataset, Services
 from dsplatform.api.runs import Run, Runs
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import PlatformRight
-from dsplatform.schemas.service import SchemaNotCaptured
+from dsplatform.schemas.capturing import SchemaNotCaptured
 
 router = APIRouter(prefix="/datasets/{dataset}", tags=["versions"])
 
@@ -48,12 +48,12 @@ def get_job(
     except SchemaNotCaptured:
         state = _STATES.get(run.status, "waiting") if run else "waiting"
         reason = _reason(runs, run, caller) if run and state == "failed" else None
-        return Job(state=state, **_named(run), reason=reason)
-    return Job(state="succeeded", **_named(run), unreadable=len(unreadable))
+        return _job(state, run, reason=reason)
+    return _job("succeeded", run, unreadable=len(unreadable))
 
 
-def _named(run: Run | None) -> dict[str, str]:
-    return {} if run is None else {"run_id": run.id, "url": run.url}
+def _job(state: State, run: Run | None, *, reason: str | None = None, unreadable: int | None = None) -> Job:
+    return Job(state=state, run_id=run.id if run else None, url=run.url if run else None, reason=reason, unreadable=unreadable)
 
 
 def _reason(runs: Runs, run: Run, caller: Actor) -> str | None:

@@ -32,7 +32,7 @@ class Metrics:
     """What the process counts, and what it asks the database when somebody looks. Safe between threads."""
 
     def __init__(self, limits: Limits, cuts: Cuts) -> None:
-        disable_created_metrics()  # a second figure for each, which says when the process began
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second figure for each, which says when the process began
         self._registry = CollectorRegistry()
         names = ["method", "route", "status"]
         self._requests = Counter("dsplatform_http_requests", "Requests that were answered", names, registry=self._registry)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Served:
 
 
 @contextmanager
-def served(database_url: str, home: Path, *, probes: bool = True, **settings: object) -> Iterator[Served]:
+def served(database_url: str, home: Path, settings: Mapping[str, object], *, probes: bool = True) -> Iterator[Served]:
     """The API as a process, on a free port. `probes`: with the routes below; else exactly `python -m dsplatform.api`."""
     from dsplatform.supervisor import answers, free_port
 
@@ -69,13 +69,12 @@ def _main() -> None:
     from fastapi import FastAPI, Request
     from fastapi.responses import StreamingResponse
 
+    from dsplatform.api import app as made
     from dsplatform.api import server
     from dsplatform.core.settings import Settings
 
-    made = server.create_app
-
     def with_probes(settings: Settings | None = None) -> FastAPI:
-        app = made(settings)
+        app = made.create_app(settings)
 
         @app.put("/probe/read")
         async def read(request: Request, before: float = 0, between: float = 0) -> int:
@@ -112,7 +111,7 @@ def _main() -> None:
         ]  # found at once, as they cost no more
         return app
 
-    with patch.object(server, "create_app", with_probes):
+    with patch("dsplatform.api.server.create_app", with_probes):
         server.main()
 
 

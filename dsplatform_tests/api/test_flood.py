@@ -81,7 +81,7 @@ def flood(port: int) -> list[float]:
 
 def test_2000_slow_clients_are_cut_off_and_the_others_served(database_url: str, tmp_path: Path) -> None:
     times = {"header_seconds": SECONDS, "body_seconds": SECONDS, "answer_seconds": SECONDS, "rate_limit": 0}
-    with served(database_url, tmp_path, **times) as api, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
+    with served(database_url, tmp_path, times) as api, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
         before = api.memory()
         slow_ones = elsewhere.submit(flood, api.port)
         taken = []

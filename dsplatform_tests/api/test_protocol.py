@@ -1,6 +1,7 @@
 """What clients may do to a connection, asked of the real process: T51, T52, and an end that lets uploads finish."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.roles import ROLE
+from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres
 from dsplatform_tests.api.served import PATIENCE, Served, served
 from dsplatform_tests.conftest import _database
@@ -24,7 +27,7 @@ SHORT = {"header_seconds": 1, "body_seconds": 1, "answer_seconds": 1, "shutdown_
 @pytest.fixture(scope="module")
 def api(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The process with little patience."""
-    with _database(server, "template") as name, served(server.url(name, user=ROLE), tmp_path_factory.mktemp("api"), **SHORT) as running:
+    with _database(server, "template") as name, served(server.url(name, user=ROLE), tmp_path_factory.mktemp("api"), SHORT) as running:
         yield running
 
 
@@ -266,7 +269,7 @@ def test_whatever_comes_nothing_of_ours_fails(api: Served, data: bytes) -> None:
 
 def test_what_is_under_way_at_the_end_is_finished(database_url: str, tmp_path: Path) -> None:
     with (
-        served(database_url, tmp_path, **SHORT | {"body_seconds": 20}) as api,
+        served(database_url, tmp_path, SHORT | {"body_seconds": 20}) as api,
         socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as busy,
         socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as idle,
     ):
@@ -288,9 +291,54 @@ def test_what_is_under_way_at_the_end_is_finished(database_url: str, tmp_path: P
         assert api.process.wait(PATIENCE) in {0, -signal.SIGTERM}
 
 
+@pytest.fixture
+def ada(database_url: str, tmp_path: Path) -> Iterator[tuple[Platform, str]]:
+    """The platform beside the process, and a token."""
+    with bootstrap(Settings.from_env({"DSPLATFORM_HOME": str(tmp_path)}), database_url) as platform:
+        yield platform, platform.accounts.create_token(platform.permissions.create_user("ada"), "tests").secret
+
+
+def test_an_upload_under_way_at_the_end_becomes_a_version(database_url: str, tmp_path: Path, ada: tuple[Platform, str]) -> None:
+    platform, token = ada
+    content = b"id\n" + b"1\n" * 2_000_000
+    with (
+        served(database_url, tmp_path, {"shutdown_seconds": 60}, probes=False) as api,
+        socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as busy,
+    ):
+        head = f"PUT /api/v1/datasets/sales/files/a.csv?create=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        busy.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(content) + content[:3_000_000])
+        while not list(Path(platform.settings.storage_url).glob("tmp/*")):
+            time.sleep(0.05)
+        os.kill(api.process.pid, signal.SIGTERM)
+        while b"Shutting down" not in api.log.read_bytes():
+            time.sleep(0.05)
+        busy.sendall(content[3_000_000:])
+        assert status(everything(busy)) == 201
+        api.process.wait(PATIENCE)
+        assert token.encode() not in api.log.read_bytes()
+    version, (component,) = platform.versions.get_version(platform.system(), platform.datasets.open(platform.system(), "sales"))
+    assert (version.number, component.content_hash) == (1, hashlib.sha256(content).hexdigest())
+
+
+def test_an_upload_that_is_cut_off_becomes_nothing(database_url: str, tmp_path: Path, ada: tuple[Platform, str]) -> None:
+    platform, token = ada
+    with (
+        served(database_url, tmp_path, {"body_seconds": 1}, probes=False) as api,
+        socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as connection,
+    ):
+        head = f"PUT /api/v1/datasets/sales/files/a.csv?create=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        connection.sendall(head.encode() + b"Content-Length: 1000000\r\n\r\n" + bytes(300_000))
+        assert everything(connection) == b""
+        while b'"method": "PUT"' not in api.log.read_bytes():
+            time.sleep(0.05)
+        assert b"a body comes too slowly" in api.log.read_bytes()
+        assert b'"level": "ERROR"' not in api.log.read_bytes()
+    assert platform.inventory.figures().files == 0
+
+
 def test_the_end_does_not_wait_for_ever(database_url: str, tmp_path: Path) -> None:
     patient = SHORT | {"body_seconds": 600, "shutdown_seconds": 1}
-    with served(database_url, tmp_path, **patient) as api, socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as busy:
+    with served(database_url, tmp_path, patient) as api, socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as busy:
         busy.sendall(b"PUT /probe/read HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
         time.sleep(0.3)
         os.kill(api.process.pid, signal.SIGTERM)

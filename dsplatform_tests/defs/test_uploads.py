@@ -30,6 +30,10 @@ def run(platform: Platform, instance: dg.DagsterInstance, tags: dict[str, str]) 
     return job(platform, NAME).execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
 
 
+def _raising(error: Exception) -> Iterator[None]:
+    raise error
+
+
 def shown(instance: dg.DagsterInstance, key: str) -> list[tuple[str | None, str | None]]:
     """(partition, data version) of each materialization, oldest first."""
     records = instance.fetch_materializations(dg.AssetKey(key), limit=100, ascending=True).records
@@ -90,8 +94,7 @@ def test_what_a_run_could_not_take_waits_before_it_is_asked_for_again(
 
     @contextmanager
     def away(*_: object) -> Iterator[None]:
-        raise Unavailable("the store is away")
-        yield
+        yield from _raising(Unavailable("the store is away"))
 
     with monkeypatch.context() as broken:
         broken.setattr(type(platform.files), "local_paths", away)
