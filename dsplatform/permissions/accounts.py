@@ -122,13 +122,13 @@ class AccountService:
         try:
             with self._db.transaction() as tx:
                 people, role = People(tx), Roles(tx).get(ADMIN)
-                if role is None or people.has_admin() or people.get(ADMIN):
+                if role is None or people.has_admin():
                     return False
                 user_id = people.add(ADMIN, role.id, is_service=False, password_hash=None)
                 token_id = Tokens(tx).add(user_id, "first start", secret, Scope(), _until(DAYS))
                 tx.note(AuditEntry("user.create", "user", str(user_id), None, after={"username": ADMIN, "role": ADMIN, "token": token_id}))
                 hand_over(secret)
-        except ConstraintViolated:  # another process makes her at this moment
+        except ConstraintViolated:  # there is a user of that name, who may not be active, or another process makes her at this moment
             return False
         return True
 
