@@ -236,6 +236,7 @@ def test_a_run_in_this_process_raises_the_services_error(
 def test_the_environments_platform_opens_on_its_database(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSPLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("DSPLATFORM_DATABASE_URL", database_url)
+    monkeypatch.setenv("DSPLATFORM_DAGSTER_DATABASE_URL", database_url)
     with PlatformFromEnvironment().open() as opened:
         assert opened.actor().username == "system"
     assert not os.path.exists(tmp_path / "postgres")
@@ -259,5 +260,6 @@ def test_only_what_does_not_answer_is_tried_again_by_dagster(
 ) -> None:
     monkeypatch.setenv("DSPLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("DSPLATFORM_DATABASE_URL", database_url)
+    monkeypatch.setenv("DSPLATFORM_DAGSTER_DATABASE_URL", database_url)
     with pytest.raises(becomes), PlatformFromEnvironment().in_run():
         raise error
