@@ -26,7 +26,7 @@ def tick(platform: Platform, instance: dg.DagsterInstance, cursor: str | None) -
     assert isinstance(result, dg.SensorResult)
     assert not result.run_requests
     for event in result.asset_events:
-        instance.report_runless_asset_event(event)  # type: ignore[arg-type]
+        instance.report_runless_asset_event(event)
     said = result.skip_reason
     return result.cursor or "", str(said.skip_message if isinstance(said, dg.SkipReason) else said), list(result.asset_events)
 
