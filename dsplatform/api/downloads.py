@@ -70,7 +70,11 @@ class Format(StrEnum):
 
 
 @router.get("/files/{file_id}", summary="What is known of a file")
-def get_file(services: Services, caller: Caller, file_id: Annotated[int, InPath(ge=1, le=2**62, examples=[4711])]) -> File:
+def get_file(
+    services: Services,
+    caller: Caller,
+    file_id: Annotated[int, InPath(description="Its id, as components tell it", ge=1, le=2**62, examples=[4711])],
+) -> File:
     """For whoever may read it: it was granted to her, or a version that she may read names it."""
     return File.model_validate(services.files.describe(caller, FileId(file_id)))
 
@@ -85,9 +89,26 @@ def download_file(
     path: ComponentName,
     ref: Ref = None,
     range_: Annotated[str | None, Header(alias="Range", description="One part: `bytes=0-1023`", examples=["bytes=0-1023"])] = None,
-    if_range: Annotated[str | None, Header(description="An entity tag: the part counts only of this content")] = None,
-    if_match: Annotated[str | None, Header(description="Entity tags: 412 for any other content")] = None,
-    if_none_match: Annotated[str | None, Header(description="Entity tags: 304 for one of these")] = None,
+    if_range: Annotated[
+        str | None,
+        Header(
+            description="An entity tag: the part counts only of this content",
+            examples=['"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"'],
+        ),
+    ] = None,
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="Entity tags: 412 for any other content",
+            examples=['"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"'],
+        ),
+    ] = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            description="Entity tags: 304 for one of these", examples=['"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"']
+        ),
+    ] = None,
     *,
     redirect: Annotated[bool, Query(description="Where the bytes lie in a bucket: answer with their address there")] = False,
 ) -> Response:
@@ -146,7 +167,12 @@ def download_version(
     dataset: Dataset,
     ref: Ref = None,
     format_: Annotated[Format, Query(alias="format", description="The kind of archive")] = Format.ZIP,
-    if_none_match: Annotated[str | None, Header(description="Entity tags: 304 for one of these")] = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(
+            description="Entity tags: 304 for one of these", examples=['"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"']
+        ),
+    ] = None,
 ) -> Response:
     """All components, each as it is, made while it is sent. A damaged one breaks the archive off; the same version is the same archive."""
     version, components = services.versions.get_version(caller, dataset, ref)

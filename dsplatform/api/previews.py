@@ -73,7 +73,9 @@ def preview_rows(
     component: Annotated[
         str | None, Query(description="The file; needed where the version has several", max_length=1024, examples=["orders.csv"])
     ] = None,
-    sheet: Annotated[str | None, Query(description="The sheet; needed where a workbook has several", max_length=1024)] = None,
+    sheet: Annotated[
+        str | None, Query(description="The sheet; needed where a workbook has several", max_length=1024, examples=["January"])
+    ] = None,
     columns: Annotated[
         list[Text] | None, Query(description="Names with commas between them; all without it", max_length=100, examples=[["id,amount"]])
     ] = None,
@@ -88,7 +90,7 @@ def preview_rows(
         ),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page, at most")] = 100,
-    cursor: Annotated[str | None, Query(description="`next` of the page before", max_length=100)] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the page before", max_length=100, examples=["eyJyb3ciOjEwMH0"])] = None,
     form: Annotated[Form | None, Query(alias="format", description="The form; without it the one that `Accept` likes best")] = None,
     *,
     spreadsheet: Annotated[

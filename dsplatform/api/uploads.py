@@ -121,15 +121,29 @@ def _options(
     message: Annotated[str, Query(description="What changed, for people", max_length=10_000, examples=["January, corrected"])] = "",
     mode: Annotated[CommitMode, Query(description="Other components are kept (`patch`) or left out (`replace`)")] = CommitMode.PATCH,
     expected_head: Annotated[
-        int | None, Query(description="Refuse with 409 unless the branch is at this version", ge=1, le=2**31 - 1)
+        int | None, Query(description="Refuse with 409 unless the branch is at this version", ge=1, le=2**31 - 1, examples=[3])
     ] = None,
     idempotency_key: Annotated[
-        str | None, Header(description="The same key makes one version, however often it is sent", max_length=255)
+        str | None, Header(description="The same key makes one version, however often it is sent", max_length=255, examples=["7c3e"])
     ] = None,
-    if_match: Annotated[str | None, Header(description="Refuse with 412 unless the branch has this entity tag under the name")] = None,
-    if_none_match: Annotated[str | None, Header(description="`*`: refuse with 412 where the branch has the name")] = None,
-    content_digest: Annotated[str | None, Header(description="`sha-256=:BASE64:` of the bytes, checked before anything is kept")] = None,
-    repr_digest: Annotated[str | None, Header(description="The same as Content-Digest")] = None,
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="Refuse with 412 unless the branch has this entity tag under the name",
+            examples=['"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"'],
+        ),
+    ] = None,
+    if_none_match: Annotated[str | None, Header(description="`*`: refuse with 412 where the branch has the name", examples=["*"])] = None,
+    content_digest: Annotated[
+        str | None,
+        Header(
+            description="`sha-256=:BASE64:` of the bytes, checked before anything is kept",
+            examples=["sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:"],
+        ),
+    ] = None,
+    repr_digest: Annotated[
+        str | None, Header(description="The same as Content-Digest", examples=["sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:"])
+    ] = None,
 ) -> Options:
     """Everything that can be refused before the body is read."""
     encoding = request.headers.get("content-encoding", "identity")

@@ -73,7 +73,8 @@ def test_each_field_is_described(name: str) -> None:
 
 def _described(schema: dict[str, Any]) -> bool:
     """Whether the field says what it means, or is of a type that does."""
-    return bool({"description", "$ref"} & set(schema)) or any(map(_described, [schema.get("items", {}), *schema.get("anyOf", [])]))
+    parts = [schema[part] for part in ("items",) if part in schema] + schema.get("anyOf", [])
+    return bool({"description", "$ref"} & set(schema)) or any(map(_described, parts))
 
 
 def test_operation_ids_are_unique() -> None:
