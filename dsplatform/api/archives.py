@@ -3,7 +3,7 @@
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ class Member:
     opened: Callable[[], AbstractContextManager[Chunks]]
 
 
-def zipped(members: Iterable[Member], at: datetime) -> Iterator[bytes]:
+def zipped(members: Iterable[Member], at: datetime) -> Generator[bytes, None, None]:
     """A zip archive, each file as it is, dated `at`. Its own sums are beside what reading the members checks."""
     sink = _Sink()
     when = at.astimezone(UTC)
@@ -37,7 +37,7 @@ def zipped(members: Iterable[Member], at: datetime) -> Iterator[bytes]:
     yield sink.taken()
 
 
-def tarred(members: Iterable[Member], at: datetime) -> Iterator[bytes]:
+def tarred(members: Iterable[Member], at: datetime) -> Generator[bytes, None, None]:
     """A tar archive (POSIX.1-2001, names in UTF-8), each file dated `at`."""
     written = 0
     for member in members:

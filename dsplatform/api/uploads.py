@@ -326,7 +326,7 @@ def _answer(done: Uploaded, schema: VersionSchema | None) -> Upload:
         components=[UploadedComponent.model_validate(one) for one in done.components],
         quarantined_from=committed.quarantined_from,
         breaches=list(committed.breaches),
-        schema_=None if schema is None else _tables(schema, {one.name for one in done.components}),
+        schema=None if schema is None else _tables(schema, {one.name for one in done.components}),
         job=None if schema is not None else f"/api/v1/datasets/{committed.dataset.id}/versions/{committed.version_number}/job",
     )
 

@@ -105,6 +105,7 @@ class Bucket:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             max_pool_connections=CONNECTIONS,
+            signature_version="s3v4",  # or addresses that are given out are signed as long ago, which not every store takes
             retries={"mode": "standard", "total_max_attempts": 1},  # `call` repeats, because it also knows how much time is left
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -19,13 +19,8 @@ class Listening:
     """A server that answers."""
 
     port: int
-    app: FastAPI
     platform: Platform
     token: str
-
-    def uploads(self) -> int:
-        """How many are under way."""
-        return int(self.app.state.limits.uploads())
 
     def begin(self, method: str, path: str, *headers: str) -> socket.socket:
         """A connection on which the head of a request has been sent."""
@@ -59,7 +54,7 @@ def listening(settings: Settings) -> Iterator[Listening]:
         assert isinstance(app, FastAPI)
         platform: Platform = app.state.platform
         port = made.servers[0].sockets[0].getsockname()[1]
-        yield Listening(port, app, platform, platform.accounts.create_token(platform.actor(), "tests").secret)
+        yield Listening(port, platform, platform.accounts.create_token(platform.actor(), "tests").secret)
     finally:
         made.should_exit = True
         thread.join(PATIENCE)

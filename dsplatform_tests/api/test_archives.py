@@ -102,7 +102,7 @@ def test_a_file_that_fails_ends_the_archive(make: Make) -> None:
         yield b"x"
         raise ValueError("damaged")
 
-    out = []
+    out: list[bytes] = []
     with pytest.raises(ValueError, match="damaged"):
         out.extend(make([Member("a", 2, opening(chunks()))], AT))
     with pytest.raises((zipfile.BadZipFile, tarfile.ReadError)):

@@ -3,14 +3,21 @@ import io
 import tarfile
 import zipfile
 from base64 import b64encode
+from dataclasses import replace
 from urllib.parse import quote, unquote
+from urllib.request import urlopen
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from dsplatform.api.app import create_app
 from dsplatform.bootstrap import Platform
+from dsplatform.core.attachments import attachment
+from dsplatform.core.s3_address import S3Address
+from dsplatform.core.settings import Settings
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import DatasetRef
 from dsplatform_tests import make
@@ -61,7 +68,7 @@ def test_no_browser_runs_and_no_cache_shares_what_was_stored(path: str, ada: Tes
     assert answer.headers["cache-control"] == "private, no-cache"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, len(DATA) + 10), last=st.integers(0, len(DATA) + 10))
 def test_any_part_is_that_part(first: int, last: int, ada: TestClient) -> None:
     answer = ada.get(FILE, headers={"Range": f"bytes={first}-{last}"})
@@ -205,3 +212,25 @@ def test_the_same_version_is_the_same_archive(ada: TestClient, several: dict[str
 
 def test_without_a_bucket_a_redirect_is_the_bytes_themselves(ada: TestClient) -> None:
     assert ada.get(FILE, params={"redirect": "true"}).content == DATA
+
+
+# --- a bucket --------------------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_bucket_the_bytes_can_be_fetched_from_there(settings: Settings, database_url: str, s3_address: S3Address) -> None:
+    with TestClient(create_app(replace(settings, database_url=database_url, storage_url=str(s3_address)))) as client:
+        platform: Platform = client.app.state.platform  # type: ignore[attr-defined]  # the application
+        client.headers["Authorization"] = f"Bearer {platform.accounts.create_token(platform.actor(), 'tests').secret}"
+        name = "/api/v1/datasets/sales/files/ä/b.html"
+        assert client.put(name, content=b"<html>", params={"create": "true"}).status_code == 201
+        assert client.get(name).content == b"<html>"
+        assert client.get(name, headers={"Range": "bytes=1-4"}).content == b"html"
+        away = client.get(name, params={"redirect": "true"}, follow_redirects=False)
+        assert (away.status_code, away.headers["cache-control"], away.headers["referrer-policy"]) == (307, "no-store", "no-referrer")
+        assert "X-Amz-Expires=300" in away.headers["location"]
+        with urlopen(away.headers["location"]) as fetched:
+            assert fetched.read() == b"<html>"
+            assert fetched.headers["Content-Disposition"] == attachment("b.html")
+            assert "html" not in fetched.headers["Content-Type"]
+        assert client.head(name, params={"redirect": "true"}).status_code == 200
+        assert client.get(name, params={"redirect": "true"}, headers={"Authorization": ""}, follow_redirects=False).status_code == 401

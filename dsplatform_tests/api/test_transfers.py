@@ -7,12 +7,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from dsplatform.api import outgoing
+from dsplatform.api import incoming, uploads
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import DatasetRef
@@ -38,14 +39,20 @@ def status(connection: socket.socket) -> int:
     return int(answer(connection).split()[1])
 
 
-def idle(server: Listening) -> bool:
-    """Waits until no upload is under way."""
-    waited = threading.Event()
-    for _ in range(make.PATIENCE * 100):
-        if server.uploads() == 0:
-            return True
-        waited.wait(0.01)
-    return False
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when an upload has come to its end, whichever it was."""
+    event = threading.Event()
+    original = incoming.read_in_thread
+
+    async def watched(*given: Any) -> Any:
+        try:
+            return await original(*given)
+        finally:
+            event.set()
+
+    monkeypatch.setattr(uploads, "read_in_thread", watched)
+    return event
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------------------
@@ -53,12 +60,14 @@ def idle(server: Listening) -> bool:
 
 @pytest.mark.parametrize("framing", ["Content-Length: 8388608", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("sent", [0, 10, BLOCK // 2, 3 * BLOCK + 1])
-def test_a_client_that_goes_away_leaves_nothing(framing: str, sent: int, server: Listening, sales: DatasetRef) -> None:
+def test_a_client_that_goes_away_leaves_nothing(
+    framing: str, sent: int, server: Listening, sales: DatasetRef, ended: threading.Event
+) -> None:
     connection = server.begin("PUT", FILE, framing)
     data = os.urandom(sent)
     connection.sendall(data if "Length" in framing or not sent else b"%x\r\n%s\r\n" % (sent, data))
     connection.close()
-    assert idle(server)
+    assert ended.wait(make.PATIENCE)
     assert server.platform.versions.list_versions(server.platform.actor(), sales) == []
     make.drained(server.platform)
     assert make.objects(server.platform) == set()
@@ -169,8 +178,13 @@ def test_a_lost_object_is_told_before_the_answer_begins(server: Listening, sales
 def test_a_client_that_goes_away_lets_the_file_go(server: Listening, sales: DatasetRef, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads nothing more is noticed, and what was open is closed."""
     closed = threading.Event()
-    original = outgoing.ExitStack.close
-    monkeypatch.setattr(outgoing.ExitStack, "close", lambda stack: (original(stack), closed.set())[0])
+    original = ExitStack.close
+
+    def close(stack: ExitStack) -> None:
+        original(stack)
+        closed.set()
+
+    monkeypatch.setattr(ExitStack, "close", close)
     data = os.urandom(64 * BLOCK)
     put(server, data)
     connection = server.begin("GET", FILE)

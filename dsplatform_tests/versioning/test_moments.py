@@ -67,7 +67,7 @@ def test_main_at_a_time_is_the_newest_version_of_its_line_by_then(platform: Plat
                 number=number,
             )
     assert made[2].version_number == 3
-    seen = {}
+    seen: dict[int, int | None] = {}
     for day in range(1, 9):
         try:
             seen[day] = platform.versions.get_version(system, sales, f"2026-01-{day:02}")[0].number
