@@ -191,10 +191,8 @@ def _array_element(value: object) -> str:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork.
-
-    They work as the application's role (`core.roles`) where the login may take it on, unless `as_login` says otherwise.
-    """
+    """A pool of connections to one PostgreSQL database. Safe to share between threads; not across a fork. They work as the role of the
+    services (`core.roles`) where the login may take it on, unless `as_login` says otherwise."""
 
     def __init__(
         self,
