@@ -202,6 +202,9 @@ SCHEMAS: Mapping[str, Case] = {
         accept=("quarantine.accept", lambda s, w, a: s.accept(a, w.sales, w.kept, "it is right", strategy="theirs")),
         dismiss=("quarantine.dismiss", lambda s, w, a: s.dismiss(a, w.sales, w.kept, "it is wrong")),
     ),
+    "contracts.accept by a merge": Case(
+        lambda w, a: w.platform.contracts.accept(a, w.sales, w.kept_apart, "it is right"), WRITE, "quarantine.accept"
+    ),
 }
 
 FILES: Mapping[str, Case] = {

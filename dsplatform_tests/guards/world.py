@@ -33,7 +33,9 @@ class World:
     versions: list[Committed] = field(default_factory=list)
     side: VersionId = VersionId(0)
     kept: VersionId = VersionId(0)
-    """In quarantine."""
+    """In quarantine, ahead of `main`."""
+    kept_apart: VersionId = VersionId(0)
+    """In quarantine, and `main` went on without it."""
     file_id: FileId = FileId(0)
     """Of `sales` alone."""
     grant: int = 0
@@ -82,6 +84,8 @@ def _history(world: World) -> None:
     for number in range(3):
         text = f"id,name\n{number},{CANARY}\n".encode()
         world.versions.append(make.commit(platform, sales, {f"{CANARY}.csv": text}, actor=ann, message=CANARY))
+        if number == 1:
+            world.kept_apart = make.commit(platform, sales, {"apart.csv": b"id\n1\n"}, actor=ann, branch="quarantine/2").version_id
     platform.branches.create_branch(ann, sales, "side", "1")
     platform.branches.create_branch(ann, sales, "held", "1")
     platform.branches.create_branch(ann, sales, "old", "1")
@@ -102,13 +106,15 @@ def _decisions(world: World) -> None:
     world.file_id = components[0].file_id
     world.file_grant = platform.permissions.grant_file(ann, Grantee("user", None, "will"), PermissionType.READ, world.file_id).id
     with platform.db.transaction() as tx:
-        tx.execute(
-            "INSERT INTO quarantined_versions (version_id, dataset_id, branch, target_branch, report) "
-            "VALUES (:version, :dataset, 'quarantine/1', 'main', CAST(:report AS jsonb))",
-            version=world.kept,
-            dataset=sales.id,
-            report=f'["{CANARY}"]',
-        )
+        for branch, version in (("quarantine/1", world.kept), ("quarantine/2", world.kept_apart)):
+            tx.execute(
+                "INSERT INTO quarantined_versions (version_id, dataset_id, branch, target_branch, report) "
+                "VALUES (:version, :dataset, :branch, 'main', CAST(:report AS jsonb))",
+                version=version,
+                dataset=sales.id,
+                branch=branch,
+                report=f'["{CANARY}"]',
+            )
 
 
 def _roles(tx: Transaction) -> None:
