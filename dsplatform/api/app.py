@@ -25,6 +25,7 @@ from dsplatform.api import (
     people,
     permissions,
     previews,
+    reference,
     retention,
     schemas,
     sessions,
@@ -136,6 +137,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         generate_unique_id_function=_name_of,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.database_url = url
     app.state.stopping = False
@@ -145,6 +148,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.cuts = Cuts()
     app.state.metrics = metrics.Metrics(app.state.limits, app.state.cuts)
     errors.install(app)
+    reference.install(app)
     app.add_middleware(intake.Bodies)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins.split(","), **CORS)

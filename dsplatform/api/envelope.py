@@ -30,7 +30,7 @@ _HEADERS = [
 ]
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _NO_STORE = (b"cache-control", b"no-store")
-_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+_PAGES = frozenset({"/docs"})
 """The only answers that a browser is to show as pages."""
 
 
