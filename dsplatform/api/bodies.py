@@ -68,7 +68,7 @@ class Component(Output):
     content_hash: str = Field(
         description="SHA-256 of the exact bytes", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
     )
-    file_id: int = Field(description="The stored file; equal contents are one file", examples=[412])
+    # Not its file's id: they count up, so that an old one tells who stores a content that somebody else has it, too.
 
 
 class Version(Output):

@@ -73,7 +73,7 @@ class Format(StrEnum):
 def get_file(
     services: Services,
     caller: Caller,
-    file_id: Annotated[int, InPath(description="Its id, as components tell it", ge=1, le=2**62, examples=[4711])],
+    file_id: Annotated[int, InPath(description="Its id, as `GET /storage/why/{subject}` tells operators", ge=1, le=2**62, examples=[4711])],
 ) -> File:
     """For whoever may read it: it was granted to her, or a version that she may read names it."""
     return File.model_validate(services.files.describe(caller, FileId(file_id)))
