@@ -86,7 +86,8 @@ def _http_url(raw: str) -> str:
 def _origins(raw: str) -> str:
     origins = [one.strip() for one in raw.split(",") if one.strip()]
     for one in origins:
-        if one != _http_url(one) or urlsplit(one).path:
+        parts = urlsplit(one)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or one != f"{parts.scheme}://{parts.netloc}" or parts.username:
             raise ValueError("must be origins such as https://app.example.org, each named: `*` would let every page in")
     return ",".join(origins)
 

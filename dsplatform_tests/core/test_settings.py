@@ -36,6 +36,18 @@ WRONG = [
     ("API_PORT", "65536", "must lie between 1 and 65535"),
     ("DAGSTER_PORT", "http", "invalid literal"),
     ("SECRET_KEY", "short", "must have 32 bytes at least"),
+    ("RATE_LIMIT", "-1", "must lie between 0 and"),
+    ("MAX_UPLOAD_BYTES", "0", "must lie between 1 and"),
+    ("MAX_UPLOADS", "0", "must lie between 1 and 1000"),
+    ("HEADER_SECONDS", "0", "must lie between 0.1 and 3600"),
+    ("BODY_SECONDS", "never", "could not convert"),
+    ("ANSWER_SECONDS", "3601", "must lie between 0.1 and 3600"),
+    ("SHUTDOWN_SECONDS", "-1", "must lie between 0 and 3600"),
+    ("CORS_ORIGINS", "*", "`*` would let every page in"),
+    ("CORS_ORIGINS", "https://app.example.org/path", "must be origins such as"),
+    ("TRUSTED_PROXIES", "proxy.example.org", "does not appear to be an IP"),
+    ("METRICS_PUBLIC", "yes", "must be one of on, off"),
+    ("DAGSTER_URL", "localhost:3000", "must be an address such as"),
     ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
 ]
 
