@@ -303,8 +303,7 @@ class Database:
     def pool(self) -> tuple[int, int]:
         """(connections at most, those in use)."""
         pool = self._engine.pool
-        if not isinstance(pool, QueuePool):
-            raise AssertionError("the engine is made with this kind of pool")
+        assert isinstance(pool, QueuePool)  # the engine is made with it
         return pool.size(), pool.checkedout()
 
     def close(self) -> None:
