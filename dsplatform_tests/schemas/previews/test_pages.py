@@ -125,3 +125,14 @@ def test_a_file_whose_pages_are_damaged_gives_the_reason(tmp_path: Path) -> None
     assert looked.reason
     assert str(path) not in looked.reason
     assert body == b""
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_rows_before_a_page_are_left_out(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{kind}"
+    records = [{"n": n, "s": f"x{n}"} for n in range(30)]
+    written = {"csv": "n,s\n" + "".join(f"{n},x{n}\n" for n in range(30)), "json": json.dumps(records)}
+    path.write_text(written.get(kind, "\n\n".join(map(json.dumps, records))))
+    capture = captured(path)
+    for start in (0, 1, 7, 29, 30, 31):
+        assert listed(path, capture, start=start) == [[n, f"x{n}"] for n in range(start, 30)]
