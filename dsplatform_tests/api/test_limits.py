@@ -1,14 +1,19 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplatform.api.app import THREADS_PER_CONNECTION, create_app
 from dsplatform.api.limits import REMEMBERED, Limits
 from dsplatform.core.domain import Actor, Origin
 from dsplatform.core.errors import TooMany
+from dsplatform.core.settings import Settings
 from dsplatform_tests.api.conftest import AsUser
 
 ADA = Actor(1, "ada", origin=Origin(token_id=7))
@@ -172,3 +177,15 @@ def test_a_token_has_a_share_of_its_own_once_it_was_found_good(app: FastAPI, cli
     while client.get("/api/v1/datasets").status_code != 429:
         pass
     assert ada.get("/api/v1/datasets").status_code == 200
+
+
+def test_more_requests_than_connections_wait_and_none_fails(settings: Settings, database_url: str) -> None:
+    app = create_app(replace(settings, database_url=database_url, pool_size=2, rate_limit=0))
+    with TestClient(app) as client, ThreadPoolExecutor(40) as callers:
+        platform = app.state.platform
+        token = platform.accounts.create_token(platform.permissions.create_user("ada"), "tests").secret
+        asked = [callers.submit(client.get, "/api/v1/datasets", headers={"Authorization": f"Bearer {token}"}) for _ in range(200)]
+        assert {one.result().status_code for one in asked} == {200}
+        assert client.portal is not None
+        threads = client.portal.call(lambda: to_thread.current_default_thread_limiter().total_tokens)
+    assert threads == 2 * THREADS_PER_CONNECTION

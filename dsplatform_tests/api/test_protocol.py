@@ -163,6 +163,7 @@ NONSENSE = {
     "a header without an end": b"GET /version HTTP/1.1\r\nX: " + b"y" * 10_000_000,
     "a large header": b"GET /version HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
     "a hundred thousand headers": b"GET /version HTTP/1.1\r\n" + b"a:b\r\n" * 100_000 + b"\r\n",
+    "a header too many": b"GET /version HTTP/1.1\r\n" + b"a:b\r\n" * 101 + b"\r\n",
     "a long address": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "an address in other letters": "GET /ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
     "a negative length": b"PUT /probe/read HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -181,6 +182,25 @@ NONSENSE = {
     "spaces before the colon": b"GET /version HTTP/1.1\r\nHost : x\r\n\r\n",
     "a folded header": b"GET /version HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a header without an end", "headers_too_large"),
+        ("extensions without an end", "malformed_request"),
+        ("trailers without an end", "malformed_request"),
+    ],
+)
+def test_what_has_no_end_is_refused_at_once_and_not_when_its_time_is_over(
+    name: str, reason: str, api: Served, connection: socket.socket
+) -> None:
+    said = f"cut off: {reason}".encode()
+    before = api.log.read_bytes().count(said)
+    with contextlib.suppress(OSError):
+        connection.sendall(NONSENSE[name])
+    everything(connection)
+    assert api.log.read_bytes().count(said) == before + 1
 
 
 @pytest.mark.parametrize("name", NONSENSE)
