@@ -86,7 +86,17 @@ CORS: dict[str, Any] = {
         "Range",
         "X-Request-ID",
     ],
-    "expose_headers": ["Content-Digest", "Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After", "X-Request-ID"],
+    "expose_headers": [
+        "Content-Digest",
+        "Content-Disposition",
+        "Content-Range",
+        "ETag",
+        "Location",
+        "Retry-After",
+        "X-Next-Cursor",
+        "X-Preview-Cut",
+        "X-Request-ID",
+    ],
     "max_age": 600,
 }
 """What pages of the origins in DSPLATFORM_CORS_ORIGINS may send and see. Cookies are not among it: there are none."""

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli import audit, contract, credentials, datasets, deletion, history, ingest, maintenance, people, permissions, preview, schema, storage
+from dsplatform.cli import (
+    audit,
+    contract,
+    credentials,
+    datasets,
+    deletion,
+    history,
+    ingest,
+    maintenance,
+    people,
+    permissions,
+    preview,
+    schema,
+    storage,
+)
 from dsplatform.cli.up import up
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Invalid, NotFound, Unavailable
 
