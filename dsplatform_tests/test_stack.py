@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from dsplatform import stack
+from dsplatform.api.runs import _REASON, Run, Runs
 from dsplatform.core.errors import Conflict, Unavailable
 from dsplatform.core.settings import Settings
 
@@ -55,6 +56,10 @@ def test_the_whole_stack_runs_a_job_through_its_one_code_server_and_leaves_nothi
             assert time.monotonic() < deadline, status
             time.sleep(0.2)
         assert status == "SUCCESS"
+        runs = Runs(f"http://127.0.0.1:{up.dagster_port}")
+        assert runs.tagged("dsplatform/kind", "capture") == Run(run, "SUCCESS", f"http://127.0.0.1:{up.dagster_port}/runs/{run}")
+        assert runs.tagged("dsplatform/kind", "no such kind") is None
+        assert "eventConnection" in runs._ask(_REASON, run=run, limit=10)["runOrError"]
         with pytest.raises(Conflict, match=f"process {os.getpid()}"):
             stack.running(settings_in(tmp_path / "home"), steps.append, show, dagster=False, verbose=False).__enter__()
         children = set(psutil.Process().children(recursive=True)) - before
