@@ -165,12 +165,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(operations.router)
     app.include_router(metrics.router, dependencies=[] if settings.metrics_public == "on" else [Depends(metrics.operator)])
     # Names of branches and tags hold slashes: routes that end in one take everything below them, and so come after all others.
+    # They are tried in this order, one after another, so what is asked most comes first.
     for part in (
+        datasets,
         sessions,
         tokens,
         people,
         storage,
-        datasets,
         permissions,
         audit,
         retention,
