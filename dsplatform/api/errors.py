@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from dsplatform.core.errors import Conflict, Denied, DsplatformError, Gone, Invalid, NotFound, TooMany, Unavailable
 from dsplatform.permissions.model import MissingRight, Unauthenticated
@@ -158,6 +159,8 @@ def install(app: FastAPI) -> None:
         code, sentence = _FRAMEWORK.get(status, (status.name.lower(), status.phrase.lower()))
         answer = problem(status, code, sentence if err.detail == status.phrase else str(err.detail), request=request)
         answer.headers.update(err.headers or {})
+        if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(_methods(request))
         return answer
 
     @app.exception_handler(ClientDisconnect)
@@ -170,6 +173,13 @@ def install(app: FastAPI) -> None:
         asked = {"request_id": getattr(request.state, "request_id", None), "method": request.method}
         logger.error("a request failed", exc_info=err, extra=asked)
         return problem(500, "internal_error", "an error that was not foreseen; the server's log has the details", request=request)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the address takes. The framework has a route for each method, and would name the one of the first."""
+    known = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+    scopes = {method: {**request.scope, "method": method, "fastapi": {}} for method in known}
+    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)]
 
 
 def _contested(component: Contested) -> ContestedComponent:

@@ -96,7 +96,10 @@ class AccountService:
             token = Tokens(tx).get(token_id)
             own = token is not None and token.owner == actor.username and (actor.scope == Scope() or token.id == actor.origin.token_id)
             if token is None or not (own or actor.may(PlatformRight.USERS)):
-                raise NotFound(f"token {token_id} does not exist: `dsplatform tokens list` shows those that do")
+                missing = NotFound(f"token {token_id} does not exist: `dsplatform tokens list` shows those that do")
+                if token is not None:
+                    missing.refusal = AuditEntry(f"access.{PlatformRight.USERS}", "token", str(token_id), actor, result="refused")
+                raise missing
             if not own:
                 _touchable(tx, actor, token.owner)
             if Tokens(tx).revoke(token_id):
