@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from dsplatform.api.bodies import Output
+from dsplatform.api.bodies import Moment, Output
 from dsplatform.api.caller import Caller, Services
 from dsplatform.api.pages import Limit, Page, Total
 from dsplatform.permissions.audit_chain import Head
@@ -80,8 +80,8 @@ def list_audit_entries(
     object: Annotated[  # noqa: A002 - the word of the log
         str | None, Query(max_length=400, description="Only what was done to this kind of thing, or to this thing", examples=["dataset:17"])
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Not before, with a time zone", examples=["2026-11-01T00:00:00Z"])] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Only before, with a time zone", examples=["2026-12-01T00:00:00Z"])] = None,
+    since: Annotated[Moment | None, Query(description="Not before, with a time zone", examples=["2026-11-01T00:00:00Z"])] = None,
+    until: Annotated[Moment | None, Query(description="Only before, with a time zone", examples=["2026-12-01T00:00:00Z"])] = None,
     after: Annotated[int | None, Query(ge=1, le=MAX_ID, description="`next` of the page before", examples=[21])] = None,
     limit: Limit = 100,
     *,

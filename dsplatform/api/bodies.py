@@ -5,7 +5,18 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _written(value: object) -> object:
+    """Refuses a number, which would be taken for seconds since 1970."""
+    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9_.]+([eE][-+]?[0-9]+)?\s*", value)):
+        raise ValueError("write a moment as in 2026-11-01T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A moment with its time zone, as RFC 3339 writes it."""
 
 Ref = Annotated[
     str | None,

@@ -154,7 +154,7 @@ def set_contract(services: Services, caller: Caller, dataset: Dataset, body: New
     "/contract/learned",
     summary="Learn a contract from a version",
     response_model=Contract,
-    responses={200: {"content": {YAML: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {YAML: {"schema": {"$ref": "#/components/schemas/Contract"}}}}},
 )
 def learn_contract(
     services: Services,

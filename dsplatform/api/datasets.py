@@ -14,7 +14,8 @@ from dsplatform.core.types import PermissionType
 router = APIRouter(tags=["datasets"])
 
 Description = Annotated[str, Field(max_length=10_000, description="What it holds, for people", examples=["Daily exports of the shop"])]
-Labels = Annotated[list[str], Field(max_length=100, description="Words to find it by", examples=[["raw", "daily"]])]
+Label = Annotated[str, Field(min_length=1, max_length=100)]
+Labels = Annotated[list[Label], Field(max_length=100, description="Words to find it by", examples=[["raw", "daily"]])]
 
 
 class Dataset(Output):

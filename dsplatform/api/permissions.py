@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from dsplatform.api.bodies import Input, Output
+from dsplatform.api.bodies import Input, Moment, Output
 from dsplatform.api.branches import BranchName
 from dsplatform.api.caller import Caller, Dataset, Services
 from dsplatform.api.pages import Limit, Page
@@ -41,7 +41,7 @@ class NewGrant(Input):
 
     grantee: Grantee = Field(description="Who gets it")
     right: Right = Field(description="Each right includes those before it", examples=["read"])
-    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+    expires_at: Annotated[Moment, Field(strict=False)] | None = Field(
         None, description="From then on it does not count, with its time zone; null: it has no end", examples=["2030-01-31T00:00:00Z"]
     )
 

@@ -17,7 +17,7 @@ router = APIRouter(tags=["tokens"])
 
 Right = Literal["read", "write", "admin"]
 DatasetIds = Annotated[
-    list[Annotated[int, Field(ge=1, le=2**62)]] | None,
+    list[Annotated[int, Field(ge=1, le=2**53)]] | None,
     Field(min_length=1, max_length=1_000, description="The only datasets that it works for, by id; null: all of its user", examples=[[17]]),
 ]
 

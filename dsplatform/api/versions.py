@@ -180,7 +180,14 @@ def list_versions(
     )
 
 
-@router.post("/changes", summary="Make a version without bytes")
+@router.post(
+    "/changes",
+    summary="Make a version without bytes",
+    responses={
+        200: {"description": "Nothing changed, or the idempotency key was used before"},
+        201: {"model": Made, "description": "Made"},
+    },
+)
 def make_version(
     services: Services,
     caller: Caller,

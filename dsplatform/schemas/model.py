@@ -1,5 +1,6 @@
 """Captures of files, and the schema of a version that is composed of them. Pure: no file, no database, no clock."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -200,6 +201,12 @@ class Layout(ValueObject):
     tables: tuple[Table, ...]
 
 
+def _alike(layout: Layout) -> str:
+    """The same for equal layouts, whether they were just read or kept, where the database has put the names of details in another order."""
+    tables = [[table.name, [column.plain() for column in table.columns], table.details] for table in layout.tables]
+    return json.dumps([layout.format, layout.details, tables], sort_keys=True)
+
+
 @dataclass(frozen=True)
 class ComponentSchema(ValueObject):
     """One component of a version: the index of its layout, None unless it was read, and the rows of each table."""
@@ -234,7 +241,7 @@ class VersionSchema(ValueObject):
                     capture.details,
                     tuple(Table(table.name, table.columns, None, table.details) for table in capture.tables),
                 )
-                index = seen.setdefault(repr(layout), len(layouts))
+                index = seen.setdefault(_alike(layout), len(layouts))
                 if index == len(layouts):
                     layouts.append(layout)
             rows = tuple(table.rows for table in capture.tables)
