@@ -241,7 +241,7 @@ BODIES: dict[str, Maker] = {
     "Merge": lambda t: {"theirs": t.side},
     "Change": lambda t: _taking(t),
     "*/*": lambda _: f"id\n{fresh()}\n".encode(),
-    "multipart/form-data": lambda t: [("files", (f"{fresh()}.csv", b"id\n17\n")), ("files", (f"{fresh()}.csv", b"id\n18\n"))],
+    "multipart/form-data": lambda _: [("files", (f"{fresh()}.csv", f"id\n{fresh()}\n".encode())) for _ in range(2)],
 }
 """By the name of a JSON body's type, or by the type of any other body."""
 

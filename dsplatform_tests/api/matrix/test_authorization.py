@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
-from dsplatform_tests.api.matrix.routes import BODIES, LINES, OPTIONAL, PARAMETERS, Operation, Request, described, body_of, operations
+from dsplatform_tests.api.matrix.routes import BODIES, LINES, OPTIONAL, PARAMETERS, Operation, Request, body_of, described, operations
 from dsplatform_tests.api.matrix.world import ABSENT, Target, World, asking_as
 
 OPERATIONS = operations()

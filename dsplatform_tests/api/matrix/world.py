@@ -103,7 +103,7 @@ ABSENT = Target(
     present=False,
 )
 
-_RANGES = {"datasets": 7_100_001, "files": 7_300_001, "permissions": 7_400_001, "api_tokens": 7_500_001}
+_RANGES = {"datasets": 7_100_001, "files": 7_300_001, "permissions": 7_400_001, "dataset_versions": 7_200_001, "api_tokens": 7_500_001}
 
 
 @dataclass
