@@ -61,7 +61,7 @@ def test_values_out_of_bounds_are_refused(path: str, ada: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["9" * 18, "9" * 40, "-1", "%C3%28", "%F0%9F", "..%2F", "a@b", "%23", "%23x", "%231", "ü" * 90, "'; DROP TABLE users"]
+    "name", ["9" * 18, "9" * 40, "-1", "%C3%28", "%F0%9F", "..%2F", "a@b", "%23", "%23x", "%239999", "ü" * 90, "'; DROP TABLE users"]
 )
 def test_odd_names_of_datasets_and_versions_are_missing(name: str, ada: TestClient) -> None:
     assert ada.get(f"{DATASETS}/{name}").status_code in {404, 405, 422}
