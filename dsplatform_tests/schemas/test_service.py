@@ -12,10 +12,10 @@ from dsplatform.core.types import FilePath, VersionId
 from dsplatform.core.values import DatasetRef
 from dsplatform.schemas import capturing
 from dsplatform.schemas import service as module
+from dsplatform.schemas.capturing import SchemaNotCaptured
 from dsplatform.schemas.comparing.comparison import Verdict
 from dsplatform.schemas.model import FileCapture, Status
 from dsplatform.schemas.sandbox import Request, Sandbox
-from dsplatform.schemas.capturing import SchemaNotCaptured
 from dsplatform_tests import make
 
 
