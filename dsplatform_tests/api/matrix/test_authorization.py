@@ -281,7 +281,7 @@ def leaked(answer: Response, target: Target, said: list[str] | tuple[str, ...]) 
 
 def shape(answer: Response) -> object:
     """Which fields an answer has."""
-    if not answer.headers.get("content-type", "").endswith("json"):
+    if not answer.content or not answer.headers.get("content-type", "").endswith("json"):
         return answer.headers.get("content-type")
 
     def of(value: object) -> object:

@@ -16,7 +16,8 @@ PAYLOADS = [
     *("' UNION SELECT username FROM users --", "' UNION ALL SELECT NULL,NULL,NULL --", "1 UNION SELECT token_hash FROM api_tokens"),
     *("'; UPDATE users SET is_active=false; --", "'; DELETE FROM audit_log; --", "'; INSERT INTO roles (role_name) VALUES ('x'); --"),
     *("' AND (SELECT 1 FROM pg_sleep(0))='1", "'||(SELECT version())||'", "' || current_user || '", "1::int", "E'\\x27'", "$$x$$"),
-    *("sales' -- ", "admin'--", "../../etc/passwd", "..%2f..%2fetc/passwd", "/etc/passwd", "C:\\x", "a\r\nSet-Cookie: x=1", "\u2019 OR 1=1"),
+    *("sales' -- ", "admin'--", "../../etc/passwd", "..%2f..%2fetc/passwd", "/etc/passwd", "C:\\x"),
+    *("a\r\nSet-Cookie: x=1", "\u2019 OR 1=1"),
     *('{"$ne": null}', "[]", "*", "(", "(?:a+)+$", "$(id)", "|id", "<script>alert(1)</script>", "=1+1", "NaN", "null", "\uff07 OR 1=1"),
 ]  # fmt: skip
 CONTROL = "absent-word"
@@ -33,9 +34,9 @@ def theirs(world: World) -> Target:
 
 
 @pytest.fixture(scope="module")
-def hers(world: World) -> Target:
-    """Eve's, whose names are asked for."""
-    return world.target("eve", "evening")
+def hers(world: World) -> dict[bool, Target]:
+    """Eve's, whose names are asked for, and (True) Max's, where names are made: what he calls so is nothing that Eve finds."""
+    return {False: world.target("eve", "evening"), True: world.target("max", "evening")}
 
 
 def places(operation: Operation) -> Iterator[tuple[str, ...]]:
@@ -94,15 +95,17 @@ CASES = [
 ]
 
 
-def tried(world: World, operation: Operation, place: tuple[str, ...], payloads: list[str], theirs: Target, hers: Target) -> None:
-    who = "root" if operation.line.needs in {"users", "operate", "audit"} else "eve"
-    before, control = kept(world, theirs), said(world, who, asked(operation, place, hers, CONTROL))
+def tried(
+    world: World, operation: Operation, place: tuple[str, ...], payloads: list[str], theirs: Target, hers: dict[bool, Target]
+) -> None:
+    changes = operation.method != "get"
+    target, who = hers[changes], "root" if operation.line.needs in {"users", "operate", "audit"} else ("eve", "max")[changes]
+    headers = {each["name"] for each in operation.parameters if each["in"] == "header"}
+    before, control = kept(world, theirs), said(world, who, asked(operation, place, target, CONTROL))
     for payload in payloads:
-        if {"\r", "\u2019", "\uff07"} & set(payload) and any(
-            each["in"] == "header" and each["name"] == place[0] for each in operation.parameters
-        ):
+        if place[0] in headers and {"\r", "\u2019", "\uff07"} & set(payload):
             continue  # no client can send it
-        request = asked(operation, place, hers, payload)
+        request = asked(operation, place, target, payload)
         answer = said(world, who, request)
         assert answer[0] < 500, (payload, answer[1])
         for secret in theirs.told() - {str(each) for each in (request.values, ABSENT)}:
@@ -139,13 +142,13 @@ def kept(world: World, theirs: Target) -> object:
 
 @pytest.mark.parametrize(("operation", "place", "payloads"), CASES)
 def test_no_text_is_more_than_a_text(
-    operation: Operation, place: tuple[str, ...], payloads: list[str], world: World, theirs: Target, hers: Target
+    operation: Operation, place: tuple[str, ...], payloads: list[str], world: World, theirs: Target, hers: dict[bool, Target]
 ) -> None:
     tried(world, operation, place, payloads, theirs, hers)
 
 
 @pytest.mark.soak
-def test_no_text_is_more_than_a_text_anywhere(world: World, theirs: Target, hers: Target) -> None:
+def test_no_text_is_more_than_a_text_anywhere(world: World, theirs: Target, hers: dict[bool, Target]) -> None:
     for case in CASES:
         operation, place, _ = case.values
         tried(world, operation, place, PAYLOADS, theirs, hers)

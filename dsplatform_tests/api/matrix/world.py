@@ -196,14 +196,8 @@ def built(platform: Platform, client: TestClient) -> World:
         for table, first in _RANGES.items():
             tx.execute(f"ALTER TABLE {table} ALTER COLUMN id RESTART WITH {first}")
     world = World(platform, client)
-    for name, role in (
-        ("root", "admin"),
-        ("ann", "editor"),
-        ("will", "viewer"),
-        ("rita", "viewer"),
-        ("eve", "editor"),
-        ("guest", "viewer"),
-    ):
+    roles = {"root": "admin", "ann": "editor", "will": "viewer", "rita": "viewer", "eve": "editor", "max": "editor", "guest": "viewer"}
+    for name, role in roles.items():
         _known(world, name, platform.permissions.create_user(name, role))
     platform.people.create_user(world.actors["root"], "sue", role="editor", password=PASSWORD)
     elsewhere = platform.datasets.create_dataset(world.actors["root"], "elsewhere")
