@@ -55,7 +55,7 @@ class Output(BaseModel):
 
 
 class Freed(Output):
-    """Contents that nothing names any more. The collector takes them after its grace period."""
+    """Contents that nothing names any more which you may see. The collector takes what nobody names after its grace period."""
 
     files: int = Field(description="How many", examples=[2])
     bytes: int = Field(description="Their size", examples=[1048576])

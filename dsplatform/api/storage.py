@@ -23,7 +23,9 @@ class DatasetUsage(Output):
     live: int = Field(description="Named by the head of a branch or by a tag", examples=[629772])
     historical: int = Field(description="Named by other versions only", examples=[52481])
     pending: int = Field(description="Named only by what was deleted: they go when the collector comes to them", examples=[0])
-    shared: int = Field(description="Of all these, named by another dataset, too: deleting this one would not free them", examples=[52481])
+    shared: int = Field(
+        description="Of all these, named by another dataset that you may see, too: deleting this one would not free them", examples=[52481]
+    )
 
 
 class Usage(Output):

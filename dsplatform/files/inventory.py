@@ -172,9 +172,9 @@ class Inventory:
         return found[0]
 
     @requires_permission(PermissionType.READ)
-    def usage_of(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> DatasetUsage:
-        """What a dataset takes."""
-        (row,) = Traces(tx, 1).usage_of(dataset.id) or [{"dataset": dataset.slug, **dict.fromkeys(_FIGURES, 0)}]
+    def usage_of(self, tx: Transaction, actor: Actor, dataset: DatasetRef) -> DatasetUsage:
+        """What a dataset takes. `shared` counts what other datasets name that the actor may see, too."""
+        (row,) = Traces(tx, 1).usage_of(dataset.id, actor) or [{"dataset": dataset.slug, **dict.fromkeys(_FIGURES, 0)}]
         return DatasetUsage(**row)
 
     @requires_right(PlatformRight.OPERATE)

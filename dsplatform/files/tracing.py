@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Row, Transaction
+from dsplatform.core.domain import Actor
 from dsplatform.core.types import ContentHash, DatasetId, FileId
 
 _NAMED = """
@@ -103,8 +105,9 @@ class Traces:
             limit=self._limit,
         )
 
-    def usage_of(self, dataset_id: DatasetId | None) -> Sequence[Row]:
-        """Figures of one dataset, or of every one that names a file, in the order of the slugs."""
+    def usage_of(self, dataset_id: DatasetId | None, actor: Actor | None = None) -> Sequence[Row]:
+        """Figures of one dataset, or of every one that names a file, in the order of the slugs; as the actor may know them, or all."""
+        seen = {"sees_all": True, "viewer": None, "sufficient": [], "only": None} if actor is None else seen_by(actor)
         return self._tx.rows(
             f"WITH named AS ({_NAMED}) "  # noqa: S608
             "SELECT d.slug AS dataset, count(*) AS files, "
@@ -112,10 +115,12 @@ class Traces:
             "CAST(coalesce(sum(f.file_size) FILTER (WHERE n.kept AND NOT n.live), 0) AS bigint) AS historical, "
             "CAST(coalesce(sum(f.file_size) FILTER (WHERE NOT n.kept), 0) AS bigint) AS pending, "
             "CAST(coalesce(sum(f.file_size) FILTER (WHERE n.names > 1), 0) AS bigint) AS shared "
-            "FROM (SELECT *, count(*) OVER (PARTITION BY file_id) AS names FROM named) n "
+            "FROM (SELECT m.*, count(*) OVER (PARTITION BY m.file_id) AS names "
+            f"FROM named m JOIN datasets d ON d.id = m.dataset_id WHERE {SEEN}) n "
             "JOIN files f ON f.id = n.file_id JOIN datasets d ON d.id = n.dataset_id "
             "WHERE CAST(:dataset AS bigint) IS NULL OR n.dataset_id = :dataset GROUP BY d.slug ORDER BY d.slug",
             dataset=dataset_id,
+            **seen,
         )
 
     def totals(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class DeletionService:
             dataset = self._administered(tx, actor, name)
             version_id = Versions(tx).named(dataset, ref)
             self._deletable(tx, actor, dataset, version_id)
-            return dataset, version_id, self._removal(tx, dataset.slug, {version_id: Versions(tx).number(version_id)})
+            return dataset, version_id, self._removal(tx, actor, dataset.slug, {version_id: Versions(tx).number(version_id)})
 
     def _deletable(self, tx: Transaction, actor: Actor, dataset: DatasetRef, version_id: VersionId) -> None:
         self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
@@ -89,9 +89,9 @@ class DeletionService:
                 "delete the tag (`dsplatform tag delete`), move the branch on or delete it (`dsplatform branch`), then repeat"
             )
 
-    def _removal(self, tx: Transaction, slug: str, versions: Mapping[VersionId, int]) -> Removal:
+    def _removal(self, tx: Transaction, actor: Actor, slug: str, versions: Mapping[VersionId, int]) -> Removal:
         ids, removals = list(versions), Removals(tx)
-        return Removal(slug, tuple(versions.values()), removals.components(ids), removals.freed(ids))
+        return Removal(slug, tuple(versions.values()), removals.components(ids), removals.freed(actor, ids))
 
     def _empty(self, version_ids: Sequence[VersionId]) -> None:
         for start in range(0, len(version_ids), VERSIONS_AT_ONCE):
@@ -113,7 +113,7 @@ class DeletionService:
         """The dataset's rule, or `rule` where it is given, and what it would let go now. Changes nothing."""
         with self._db.transaction() as tx:
             dataset = self._administered(tx, actor, name)
-            return self._plan(tx, dataset, rule or RetentionRules(tx).get(dataset.id))
+            return self._plan(tx, actor, dataset, rule or RetentionRules(tx).get(dataset.id))
 
     @checks_permission(PermissionType.ADMIN)
     def set_retention(self, actor: Actor, name: str, rule: Rule | None) -> RetentionPlan:
@@ -127,7 +127,7 @@ class DeletionService:
                 RetentionRules(tx).put(dataset.id, rule, actor.user_id)
             was, is_now = (None if one is None else one.plain() for one in (before, rule))
             tx.note(_entry("retention.set", dataset, actor, was, is_now))
-            return self._plan(tx, dataset, rule)
+            return self._plan(tx, actor, dataset, rule)
 
     @requires_right(PlatformRight.OPERATE)
     def apply_retention(self, actor: Actor, *, dry_run: bool) -> RetentionReport:
@@ -145,9 +145,11 @@ class DeletionService:
             doomed = {dataset_id: self._mark(actor, dataset_id, versions) for dataset_id, versions in doomed.items() if versions}
         with self._db.transaction() as tx:
             # Asked after marking and before emptying: the components are still there to be counted.
-            removals = tuple(self._removal(tx, rules[dataset_id][0], versions) for dataset_id, versions in doomed.items() if versions)
+            removals = tuple(
+                self._removal(tx, actor, rules[dataset_id][0], versions) for dataset_id, versions in doomed.items() if versions
+            )
             everything = [version_id for versions in doomed.values() for version_id in versions]
-            report = RetentionReport(removals, Removals(tx).freed(everything))
+            report = RetentionReport(removals, Removals(tx).freed(actor, everything))
         if not dry_run:
             self._empty(everything)
         return report
@@ -157,9 +159,9 @@ class DeletionService:
         self._access.require(tx, actor, PermissionType.ADMIN, dataset.id)
         return dataset
 
-    def _plan(self, tx: Transaction, dataset: DatasetRef, rule: Rule | None) -> RetentionPlan:
+    def _plan(self, tx: Transaction, actor: Actor, dataset: DatasetRef, rule: Rule | None) -> RetentionPlan:
         doomed = {} if rule is None else self._doomed(tx, dataset.id, rule)
-        return RetentionPlan(dataset.slug, rule, self._removal(tx, dataset.slug, doomed))
+        return RetentionPlan(dataset.slug, rule, self._removal(tx, actor, dataset.slug, doomed))
 
     def _doomed(self, tx: Transaction, dataset_id: DatasetId, rule: Rule) -> dict[VersionId, int]:
         return {candidate.id: candidate.number for candidate in let_go(rule, Removals(tx).candidates(dataset_id))}
@@ -188,7 +190,7 @@ class DeletionService:
             versions = Removals(tx).versions(dataset.id)
             living = tuple(candidate.number for candidate in Removals(tx).candidates(dataset.id))
             removals = Removals(tx)
-            return Removal(dataset.slug, living, removals.components(versions), removals.freed(versions, dataset.id))
+            return Removal(dataset.slug, living, removals.components(versions), removals.freed(actor, versions, dataset.id))
 
     @requires_right(PlatformRight.OPERATE)
     def reap(self, actor: Actor) -> Sequence[DatasetRef]:

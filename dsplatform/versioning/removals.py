@@ -5,7 +5,9 @@ A batch is one statement of one transaction, so that its triggers lock the colle
 
 from collections.abc import Mapping, Sequence
 
+from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Transaction
+from dsplatform.core.domain import Actor
 from dsplatform.core.types import DatasetId, VersionId
 from dsplatform.versioning.retention import Candidate, Freed, Rule
 
@@ -70,26 +72,30 @@ class Removals:
             )
         )
 
-    def freed(self, version_ids: Sequence[VersionId], dataset_id: DatasetId | None = None) -> Freed:
-        """The contents that these versions name and nothing else does.
+    def freed(self, actor: Actor, version_ids: Sequence[VersionId], dataset_id: DatasetId | None = None) -> Freed:
+        """The contents that these versions name, and nothing else does that the actor may see: what others have is no business of hers.
 
         A deleted version keeps its overlay. With `dataset_id` the versions are all that this dataset has and go with it, so that
         their overlays and the files of its upload sessions are no references either.
         """
         row = self._tx.row(
-            "WITH named AS (SELECT c.file_id FROM dataset_version_files c WHERE c.version_id = ANY(CAST(:ids AS bigint[])) "
+            "WITH named AS (SELECT c.file_id FROM dataset_version_files c "  # noqa: S608 - a constant
+            "WHERE c.version_id = ANY(CAST(:ids AS bigint[])) "
             "UNION SELECT v.overlay_file_id FROM dataset_versions v WHERE v.dataset_id = CAST(:dataset AS bigint) "
             "UNION SELECT s.file_id FROM staged_files s JOIN upload_sessions u ON u.id = s.session_id "
             "WHERE u.dataset_id = CAST(:dataset AS bigint)) "
             "SELECT count(*) AS files, coalesce(sum(f.file_size), 0) AS bytes FROM named n JOIN files f ON f.id = n.file_id "
             "WHERE NOT EXISTS (SELECT 1 FROM dataset_version_files o "
-            "WHERE o.file_id = f.id AND o.version_id <> ALL(CAST(:ids AS bigint[]))) "
-            "AND NOT EXISTS (SELECT 1 FROM dataset_versions o "
-            "WHERE o.overlay_file_id = f.id AND o.dataset_id IS DISTINCT FROM CAST(:dataset AS bigint)) "
+            "JOIN dataset_versions v ON v.id = o.version_id JOIN datasets d ON d.id = v.dataset_id "
+            f"WHERE o.file_id = f.id AND o.version_id <> ALL(CAST(:ids AS bigint[])) AND {SEEN}) "
+            "AND NOT EXISTS (SELECT 1 FROM dataset_versions o JOIN datasets d ON d.id = o.dataset_id "
+            f"WHERE o.overlay_file_id = f.id AND o.dataset_id IS DISTINCT FROM CAST(:dataset AS bigint) AND {SEEN}) "
             "AND NOT EXISTS (SELECT 1 FROM staged_files s JOIN upload_sessions u ON u.id = s.session_id "
-            "WHERE s.file_id = f.id AND (CAST(:dataset AS bigint) IS NULL OR u.dataset_id IS DISTINCT FROM CAST(:dataset AS bigint)))",
+            "WHERE s.file_id = f.id AND (:sees_all OR u.owner_id = :viewer) "
+            "AND (CAST(:dataset AS bigint) IS NULL OR u.dataset_id IS DISTINCT FROM CAST(:dataset AS bigint)))",
             ids=list(version_ids),
             dataset=dataset_id,
+            **seen_by(actor),
         )
         return Freed(0, 0) if row is None else Freed(row["files"], int(row["bytes"]))
 
