@@ -93,13 +93,13 @@ def api(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> I
             yield Asked(running, tokens)
 
 
-@ANYWHERE.parametrize()
+@ANYWHERE.parametrize()  # type: ignore[untyped-decorator]  # it says nothing of its types
 @FEW
 def test_an_admin_is_answered_as_described(case: Any, api: Asked) -> None:
     answered(case, api, "root")
 
 
-@INSIDE.parametrize()
+@INSIDE.parametrize()  # type: ignore[untyped-decorator]  # it says nothing of its types
 @FEW
 def test_an_editor_is_answered_as_described(case: Any, api: Asked) -> None:
     answered(case, api, "nora")

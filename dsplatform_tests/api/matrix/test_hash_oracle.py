@@ -3,11 +3,13 @@
 import base64
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from dsplatform_tests.api.matrix.routes import API, Operation, described, operations
+from dsplatform.api import uploads
+from dsplatform_tests.api.matrix.routes import API, Operation, described, fresh, operations
 from dsplatform_tests.api.matrix.world import ABSENT, Target, World, content
 
 ON_DATASETS = [
@@ -47,7 +49,8 @@ def pair(world: World, theirs: Target) -> tuple[Target, Target]:
 
 def told(world: World, operation: Operation, target: Target, of: str) -> tuple[int, str]:
     """What the answer says, without what is another one for each dataset."""
-    answer = world.ask("eve", operation.method, (request := operation.on(target)).path, **request.kwargs)
+    request = operation.on(target)
+    answer = world.ask("eve", operation.method, request.path, **request.kwargs)
     text = repr((sorted(answer.headers.items()), answer.text if b"PK" not in answer.content[:2] else len(answer.content)))
     for word in (target.word, target.group, target.role, target.robot, target.username, target.member, of, world.last):
         text = text.replace(word, "·")
@@ -152,17 +155,11 @@ def test_a_header_with_another_s_hash_does_what_one_with_no_s_hash_does(method: 
         value = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:" if "digest" in name else f'"{digest}"'
         more = {"content": b"id\n1\n"} if method == "put" else {}
         path = f"/api/v1/datasets/{target.dataset}/files/{target.component}"
-        with world.unchanged() if method == "get" else _free():
+        with world.unchanged() if method == "get" else nullcontext():
             answer = world.ask("eve", method, path, headers={name: value, "range": "bytes=0-9"}, **more)
         text = answer.text.replace(world.last, "").replace(digest, "").replace(target.word, "")
         answers.append((answer.status_code, re.sub(r"\b7\d{6}\b|[0-9a-f]{64}|\d{4}-\d\d-\d\d", "", text), sorted(answer.headers)))
     assert answers[0] == answers[1]
-
-
-def _free() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def test_a_version_is_made_of_nothing_that_one_may_not_read(world: World, theirs: Target) -> None:
@@ -189,3 +186,14 @@ def test_another_s_idempotency_key_is_one_s_own(world: World, theirs: Target) ->
         answer = world.ask(who, "put", f"/api/v1/datasets/{of.dataset}/files/keyed.csv", content=b"id\n1\n", headers=headers)
         assert answer.status_code == 201, answer.text
         assert answer.json()["dataset"] == of.dataset
+
+
+@pytest.mark.xfail(reason="a schema that was captured for somebody else is there at once: `capture_at_once` counts only what is not known")
+def test_a_large_file_has_its_schema_no_sooner_because_somebody_else_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = world.target("ann")
+    monkeypatch.setattr(uploads, "SCHEMA_BYTES", 1_000)
+    answers = []
+    for data in (content(theirs.word), novel(theirs.word)):
+        dataset = world.ask("eve", "post", "/api/v1/datasets", json={"name": fresh()}).json()["id"]
+        answers.append(world.ask("eve", "put", f"/api/v1/datasets/{dataset}/files/large.csv", content=data).json()["schema"])
+    assert answers == [None, None]

@@ -89,10 +89,15 @@ def asked(operation: Operation, place: tuple[str, ...], target: Target, payload:
     return operation.on(target, body=put(operation.on(target).values["body"], place[1:], payload))
 
 
-CASES = [
-    pytest.param(operation, place, list(islice(cycle(PAYLOADS), number * EACH % len(PAYLOADS), number * EACH % len(PAYLOADS) + EACH)))
-    for number, (operation, place) in enumerate((operation, place) for operation in OPERATIONS for place in places(operation))
-]
+def payloads_for(number: int) -> list[str]:
+    """The next ones."""
+    first = number * EACH % len(PAYLOADS)
+    return list(islice(cycle(PAYLOADS), first, first + EACH))
+
+
+PLACES = [(operation, place) for operation in OPERATIONS for place in places(operation)]
+CASES = [(operation, place, payloads_for(number)) for number, (operation, place) in enumerate(PLACES)]
+NAMES = [f"{operation.key}: {'.'.join(place)}" for operation, place in PLACES]
 
 
 def tried(
@@ -140,7 +145,7 @@ def kept(world: World, theirs: Target) -> object:
         ]
 
 
-@pytest.mark.parametrize(("operation", "place", "payloads"), CASES)
+@pytest.mark.parametrize(("operation", "place", "payloads"), CASES, ids=NAMES)
 def test_no_text_is_more_than_a_text(
     operation: Operation, place: tuple[str, ...], payloads: list[str], world: World, theirs: Target, hers: dict[bool, Target]
 ) -> None:
@@ -149,8 +154,7 @@ def test_no_text_is_more_than_a_text(
 
 @pytest.mark.soak
 def test_no_text_is_more_than_a_text_anywhere(world: World, theirs: Target, hers: dict[bool, Target]) -> None:
-    for case in CASES:
-        operation, place, _ = case.values
+    for operation, place in PLACES:
         tried(world, operation, place, PAYLOADS, theirs, hers)
 
 
@@ -169,4 +173,4 @@ def test_texts_find_what_is_called_so(world: World) -> None:
 def test_payloads_come_to_every_kind_of_place() -> None:
     assert len(PAYLOADS) > 50
     assert len(CASES) > 200
-    assert {payload for case in CASES for payload in case.values[2]} == set(PAYLOADS)
+    assert {payload for _, _, payloads in CASES for payload in payloads} == set(PAYLOADS)

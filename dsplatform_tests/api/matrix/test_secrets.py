@@ -10,6 +10,7 @@ from itertools import cycle, islice
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
 from dsplatform.api.app import create_app
 from dsplatform.api.logs import JsonLines, secrets_of
@@ -39,10 +40,12 @@ def lines() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     for handler in (shipped, raw):
         handler.addFilter(lambda record: not record.name.startswith(("httpx", "httpcore")))  # the client's own
     root = logging.getLogger()
-    level, root.level = root.level, logging.DEBUG
-    root.handlers += [shipped, raw]
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    for handler in (shipped, raw):
+        root.addHandler(handler)
     yield written, said
-    root.level = level
+    root.setLevel(level)
     for handler in (shipped, raw):
         root.removeHandler(handler)
 
@@ -94,7 +97,7 @@ def requested(world: World, number: int) -> tuple[list[str], list[str]]:
     return secrets, answers
 
 
-def astray(world: World, count: int) -> Iterator[object]:
+def astray(world: World, count: int) -> Iterator[Response]:
     """Requests in which somebody puts a secret where it does not belong."""
     token = world.headers["ann"]["Authorization"][7:]
     client = world.client

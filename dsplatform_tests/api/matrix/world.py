@@ -175,7 +175,11 @@ class World:
             token=platform.accounts.create_token(actor, word).id,
             hash=components[0].content_hash,
             owner=actor.username,
-            **people,
+            username=people["username"],
+            member=people["member"],
+            group=people["group"],
+            role=people["role"],
+            robot=people["robot"],
         )
 
     def _people(self, number: str) -> dict[str, str]:
