@@ -1,6 +1,7 @@
 """Captures the schemas of versions, reading each content once, and compares them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -8,7 +9,7 @@ from typing import TypeAlias, TypeGuard
 from dsplatform.core.access import checks_permission, internal, requires_permission
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import Actor
-from dsplatform.core.errors import NotFound
+from dsplatform.core.errors import Gone, NotFound
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
 from dsplatform.core.types import ContentHash, FilePath, PermissionType, VersionId
@@ -89,16 +90,22 @@ class SchemaService:
 
     @checks_permission(PermissionType.READ)
     def capture_at_once(self, actor: Actor, dataset: DatasetRef, version_id: VersionId, *, most_bytes: int) -> VersionSchema | None:
-        """The schema of a version, captured now where no more than so many bytes have to be read for it, and it has 100 components at
-        most; None: who captures what waits will do it. Raises `NotFound` for a version that is none of the dataset's, `Gone`."""
+        """The schema of a version, captured now where it brought no more than so many bytes, no more have to be read for it, and it has
+        100 components at most; None: who captures what waits will do it. What it brought counts in full, or the answer would tell who has
+        these bytes elsewhere. Raises `NotFound` for a version that is none of the dataset's, `Gone`."""
         with self._db.autocommit() as tx:
             self._access.require(tx, actor, PermissionType.READ, dataset.id)
             self._versions.belongs(tx, dataset, version_id)
             components = self._versions.components(tx, version_id)
             hints = SchemaVersions(tx).hints(version_id)
-            few = len(components) <= AT_ONCE
-            known = self._captures.known(tx, {_key(item, hints) for item in components}) if few else {}
-        if not few or sum(item.file_size for item in components if _key(item, hints) not in known) > most_bytes:
+            if len(components) > AT_ONCE:
+                return None
+            known = self._captures.known(tx, {_key(item, hints) for item in components})
+            had: set[ContentHash] = set()
+            with suppress(Gone):
+                parent = self._parent(tx, version_id)
+                had.update(item.content_hash for item in (self._versions.components(tx, parent) if parent else ()))
+        if sum(item.file_size for item in components if item.content_hash not in had or _key(item, hints) not in known) > most_bytes:
             return None
         self.capture_version_schema(version_id)
         return self.schema_of(actor, dataset, version_id)

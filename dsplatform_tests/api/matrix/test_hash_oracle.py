@@ -188,7 +188,6 @@ def test_another_s_idempotency_key_is_one_s_own(world: World, theirs: Target) ->
         assert answer.json()["dataset"] == of.dataset
 
 
-@pytest.mark.xfail(reason="a schema that was captured for somebody else is there at once: `capture_at_once` counts only what is not known")
 def test_a_large_file_has_its_schema_no_sooner_because_somebody_else_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = world.target("ann")
     monkeypatch.setattr(uploads, "SCHEMA_BYTES", 1_000)
