@@ -37,7 +37,7 @@ SAFE = {
 }
 """Whatever was stored, no browser is to run it, and no cache to give it to others."""
 
-_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_BYTES = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The bytes", **_BYTES},
     206: {"description": "The part that `Range` asks for", **_BYTES},

@@ -1,5 +1,6 @@
 """Requests made up from the description of the API, right and wrong ones: the answers are what the description says (schemathesis)."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -110,6 +111,7 @@ def answered(case: Any, api: Asked, who: str) -> None:
     asked[response.status_code] += 1
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="each process counts what it asked by itself")
 def test_enough_was_asked() -> None:
     assert asked.total() > 1_000
     assert min(asked[status] for status in (200, 201, 204, 403, 404, 422)) > 10

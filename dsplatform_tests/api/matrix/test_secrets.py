@@ -116,8 +116,9 @@ def astray(world: World, count: int) -> Iterator[Response]:
 
 
 def searched(world: World, lines: tuple[io.StringIO, io.StringIO], number: int) -> None:
+    before = [len(each.getvalue()) for each in lines]
     secrets, answers = requested(world, number)
-    written, said = (each.getvalue() for each in lines)
+    written, said = (each.getvalue()[at:] for each, at in zip(lines, before, strict=True))
     assert written.count("\n") > number
     with world.platform.db.autocommit() as tx:
         tables = [name for (name,) in tx.tuples("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'")]

@@ -122,6 +122,8 @@ class World:
         self.last = f"matrix-{next(_numbers):08d}"
         headers = {"X-Request-ID": self.last, **self.headers[who], **request.pop("headers", {})}
         answer: Response = self.client.request(method, path, headers=headers, follow_redirects=False, **request)
+        if answer.status_code < 400:
+            self.known.clear()
         return answer
 
     def notes(self, request_id: str) -> list[tuple[str, str]]:
@@ -148,6 +150,7 @@ class World:
 
     def log_in(self) -> tuple[dict[str, str], str]:
         """A new session of Sue, as a header and as the token that renews it."""
+        self.known.clear()
         answer = self.client.post("/api/v1/sessions", json={"username": "sue", "password": PASSWORD})
         session = answer.json()
         return {"Authorization": f"Bearer {session['access_token']}"}, session["refresh_token"]
