@@ -158,9 +158,9 @@ def _workbook(path: Path, capture: FileCapture) -> list[Seen]:
 
 
 def _by_openpyxl(path: Path) -> dict[str, _Grid]:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), path.open("rb") as file:  # which it leaves open where it fails
         warnings.simplefilter("ignore")  # of what it leaves out, such as drawings
-        book = openpyxl.load_workbook(path, data_only=True)
+        book = openpyxl.load_workbook(file, data_only=True)
         return {sheet.title: [list(row) for row in sheet.iter_rows(1, values_only=True)] for sheet in book.worksheets}
 
 
