@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from dsplatform.core.errors import Denied, Invalid, Unavailable
-from dsplatform.core.migrations import schema_status, services_role, upgrade
+from dsplatform.core.errors import Denied, Invalid
+from dsplatform.core.migrations import connected, schema_status, services_role, upgrade
 from dsplatform.core.roles import ROLE, let_in
 from dsplatform.core.settings import Settings
 from dsplatform.embedded import EmbeddedPostgres
@@ -54,7 +54,7 @@ def database_for(settings: Settings) -> Iterator[Databases]:
     """The databases of the server that the settings name, else of the embedded one. They exist; the embedded server runs for the block."""
     if not settings.database_url:
         with EmbeddedPostgres(settings.home).running() as server:
-            with _connected(server.url("postgres", "")) as connection:
+            with connected(server.url("postgres", "")) as connection:
                 _ensure_databases(connection, [PLATFORM, DAGSTER])
                 let_in(connection)
             yield Databases(server.url(PLATFORM, user=ROLE), server.url(PLATFORM), server.url(DAGSTER, "psycopg2"))
@@ -63,19 +63,10 @@ def database_for(settings: Settings) -> Iterator[Databases]:
     owner = _Url.read(settings.owner_database_url or settings.database_url)
     dagster = _Url.read(settings.dagster_database_url) if settings.dagster_database_url else replace(owner, database=DAGSTER)
     if not settings.dagster_database_url:
-        with _connected(str(replace(owner, scheme="postgresql"))) as connection:
+        with connected(str(replace(owner, scheme="postgresql"))) as connection:
             _ensure_databases(connection, [dagster.database])
     ours, theirs = "postgresql+psycopg", "postgresql+psycopg2"
     yield Databases(*(str(replace(url, scheme=scheme)) for url, scheme in ((services, ours), (owner, ours), (dagster, theirs))))
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[psycopg.Connection]:
-    try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            yield connection
-    except psycopg.OperationalError as err:
-        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
 
 
 def _ensure_databases(connection: psycopg.Connection, names: Sequence[str]) -> None:

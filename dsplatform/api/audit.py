@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Moment, Output
 from dsplatform.api.caller import Caller, Services
-from dsplatform.api.pages import Limit, Page, Total
+from dsplatform.api.pages import Limit, Page, Total, cut
 from dsplatform.permissions.audit_chain import Head
 
 router = APIRouter(prefix="/audit", tags=["audit"])
@@ -89,10 +89,10 @@ def list_audit_entries(
 ) -> AuditLog:
     """Every change and every refusal, the newest first. Reading it is not noted."""
     found = services.audit.entries(caller, by=by, action=action, object=object, since=since, until=until, after=after, limit=limit + 1)
-    items = [AuditEntry.model_validate(one) for one in found[:limit]]
+    items, following = cut(found, lambda one: one.id, limit)
     return AuditLog(
-        items=items,
-        next=items[-1].id if len(found) > limit else None,
+        items=[AuditEntry.model_validate(one) for one in items],
+        next=following,
         total=services.audit.count(caller, by=by, action=action, object=object, since=since, until=until) if total else None,
     )
 

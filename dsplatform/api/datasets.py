@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import DryRun, Input, Output, Removal
 from dsplatform.api.caller import Caller, DatasetName, Services
-from dsplatform.api.pages import Limit, Page, Total, page_of
+from dsplatform.api.pages import Limit, Page, Total, cut, page_of
 from dsplatform.core.types import PermissionType
 
 router = APIRouter(tags=["datasets"])
@@ -107,9 +107,10 @@ def list_datasets(
     """Those that you may read, by slug."""
     wanted: dict[str, Any] = {"search": search, "label": label, "owner": owner, "right": PermissionType(right)}
     found = services.datasets.list_datasets(caller, **wanted, after=after, limit=limit + 1)
+    items, following = cut(found, lambda one: one.slug, limit)
     return Datasets(
-        items=[Dataset.model_validate(one) for one in found[:limit]],
-        next=found[limit - 1].slug if len(found) > limit else None,
+        items=[Dataset.model_validate(one) for one in items],
+        next=following,
         total=services.datasets.count(caller, **wanted) if total else None,
     )
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 T = TypeVar("T")
 Key = TypeVar("Key", str, int)
+Next = TypeVar("Next")
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many a page has at most", examples=[100])]
 Total = Annotated[bool, Query(description="Count all of them, too", examples=[True])]
@@ -23,6 +24,10 @@ class Page(BaseModel):
 
 def page_of(found: Sequence[T], key: Callable[[T], Key], after: Key, limit: int) -> tuple[list[T], Key | None]:
     """The items of one page of a list that is short enough to be read as a whole, in the order of their keys, and what is next."""
-    rest = sorted((item for item in found if key(item) > after), key=key)
-    items = rest[:limit]
-    return items, key(items[-1]) if len(rest) > limit else None
+    return cut(sorted((item for item in found if key(item) > after), key=key), key, limit)
+
+
+def cut(found: Sequence[T], key: Callable[[T], Next], limit: int) -> tuple[list[T], Next | None]:
+    """The same of the rest of a list, of which one more than the page has was asked for."""
+    items = list(found[:limit])
+    return items, key(items[-1]) if len(found) > limit else None

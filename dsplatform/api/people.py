@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Input, Output
 from dsplatform.api.caller import Caller, Services
-from dsplatform.api.pages import Limit, Page, Total
+from dsplatform.api.pages import Limit, Page, Total, cut
 from dsplatform.api.sessions import NewPassword
 from dsplatform.core.types import PlatformRight
 
@@ -117,9 +117,10 @@ class RoleRights(Input):
 def list_users(services: Services, caller: Caller, after: After = "", limit: Limit = 100, *, total: Total = False) -> Users:
     """All of them, by name, also those that are not active."""
     found = services.people.list_users(caller, after=after, limit=limit + 1)
+    items, following = cut(found, lambda user: user.username, limit)
     return Users(
-        items=[User.model_validate(user) for user in found[:limit]],
-        next=found[limit - 1].username if len(found) > limit else None,
+        items=[User.model_validate(user) for user in items],
+        next=following,
         total=services.people.count_users(caller) if total else None,
     )
 
@@ -155,9 +156,10 @@ def set_password(services: Services, caller: Caller, username: UserName, body: P
 def list_groups(services: Services, caller: Caller, after: After = "", limit: Limit = 100, *, total: Total = False) -> Groups:
     """All of them, by name."""
     found = services.people.list_groups(caller, after=after, limit=limit + 1)
+    items, following = cut(found, lambda group: group.name, limit)
     return Groups(
-        items=[Group.model_validate(group) for group in found[:limit]],
-        next=found[limit - 1].name if len(found) > limit else None,
+        items=[Group.model_validate(group) for group in items],
+        next=following,
         total=services.people.count_groups(caller) if total else None,
     )
 
@@ -186,9 +188,10 @@ def list_members(
 ) -> Users:
     """Who belongs to it, by name."""
     found = services.people.list_members(caller, group, after=after, limit=limit + 1)
+    items, following = cut(found, lambda user: user.username, limit)
     return Users(
-        items=[User.model_validate(user) for user in found[:limit]],
-        next=found[limit - 1].username if len(found) > limit else None,
+        items=[User.model_validate(user) for user in items],
+        next=following,
         total=services.people.get_group(caller, group).members if total else None,
     )
 
@@ -209,9 +212,10 @@ def remove_member(services: Services, caller: Caller, group: GroupName, username
 def list_roles(services: Services, caller: Caller, after: After = "", limit: Limit = 100, *, total: Total = False) -> Roles:
     """All of them, by name."""
     found = services.people.list_roles(caller, after=after, limit=limit + 1)
+    items, following = cut(found, lambda role: role.name, limit)
     return Roles(
-        items=[Role.model_validate(role) for role in found[:limit]],
-        next=found[limit - 1].name if len(found) > limit else None,
+        items=[Role.model_validate(role) for role in items],
+        next=following,
         total=services.people.count_roles(caller) if total else None,
     )
 

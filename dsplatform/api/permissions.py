@@ -9,8 +9,8 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Input, Moment, Output
 from dsplatform.api.branches import BranchName
-from dsplatform.api.caller import Caller, Dataset, Services
-from dsplatform.api.pages import Limit, Page
+from dsplatform.api.caller import Caller, Dataset, Services, by_id
+from dsplatform.api.pages import Limit, Page, cut
 from dsplatform.core.errors import Invalid
 from dsplatform.core.types import FileId, PermissionType
 from dsplatform.permissions import model
@@ -160,8 +160,8 @@ def who_can(
 ) -> Holders:
     """Every active user who holds it, and by what: her role, a grant of her own, of a group, for everyone. It takes the right `admin`."""
     found = services.permissions.who_can(caller, dataset, PermissionType(right), after=after, limit=limit + 1)
-    items = [Holder.model_validate(each) for each in found[:limit]]
-    return Holders(items=items, next=items[-1].username if len(found) > limit else None, total=None)
+    items, following = cut(found, lambda each: each.username, limit)
+    return Holders(items=[Holder.model_validate(each) for each in items], next=following, total=None)
 
 
 @router.delete("/datasets/{dataset}/permissions/{grant}", summary="Take back a grant on a dataset")
@@ -200,8 +200,8 @@ def revoke_file_grant(services: Services, caller: Caller, file: File, grant: Gra
 def list_holdings(services: Services, caller: Caller, user: Username = None, after: AfterGrant = 0, limit: Limit = 100) -> Holdings:
     """By grants of her own, of her groups and for everyone, on what you may see. To ask about others takes the right `users`."""
     found = services.permissions.of_user(caller, user, after=after, limit=limit + 1)
-    items = [Holding.model_validate(each) for each in found[:limit]]
-    return Holdings(items=items, next=items[-1].way.grant_id if len(found) > limit else None, total=None)
+    items, following = cut(found, lambda each: each.way.grant_id, limit)
+    return Holdings(items=[Holding.model_validate(each) for each in items], next=following, total=None)
 
 
 @router.get("/permissions/check", summary="Check whether a user holds a right")
@@ -220,8 +220,7 @@ def check_permission(
     wanted = PermissionType(right)
     if file is not None:
         return Standing.model_validate(services.permissions.can_file(caller, FileId(file), wanted, user))
-    name = str(dataset)
-    found = services.datasets.open(caller, f"#{name}" if name.isascii() and name.isdecimal() else name)
+    found = services.datasets.open(caller, by_id(str(dataset)))
     return Standing.model_validate(services.permissions.can(caller, found, wanted, user))
 
 
@@ -252,5 +251,5 @@ def _grantee(body: Grantee) -> model.Grantee:
 
 
 def _grants(found: Sequence[model.Grant], limit: int) -> Grants:
-    items = [Grant.model_validate(each) for each in found[:limit]]
-    return Grants(items=items, next=items[-1].id if len(found) > limit else None, total=None)
+    items, following = cut(found, lambda each: each.id, limit)
+    return Grants(items=[Grant.model_validate(each) for each in items], next=following, total=None)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Output
 from dsplatform.api.caller import Caller, Dataset, Services
-from dsplatform.api.pages import Limit, Page, Total
+from dsplatform.api.pages import Limit, Page, Total, cut
 from dsplatform.ingestion.model import InboxState
 
 router = APIRouter(tags=["storage"])
@@ -176,9 +176,10 @@ def list_inbox(
     total: Total = False,
 ) -> Inbox:
     """Arrivals of the drop folder, the latest first. Needs the right `operate`."""
-    found = services.ingestion.arrivals(caller, before=after, limit=limit, only=state)
+    found = services.ingestion.arrivals(caller, before=after, limit=limit + 1, only=state)
+    items, following = cut(found, lambda one: str(one.id), limit)
     return Inbox(
-        items=[Arrival.model_validate(one) for one in found],
-        next=str(found[-1].id) if len(found) == limit else None,
+        items=[Arrival.model_validate(one) for one in items],
+        next=following,
         total=services.ingestion.count(caller, state) if total else None,
     )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Input, Output
 from dsplatform.api.caller import Caller, Services
-from dsplatform.api.pages import Limit, Page, Total
+from dsplatform.api.pages import Limit, Page, Total, cut
 from dsplatform.core.types import PermissionType
 from dsplatform.permissions.account_rows import Token as KeptToken
 from dsplatform.permissions.accounts import NewToken
@@ -78,9 +78,10 @@ def list_tokens(
 ) -> Tokens:
     """Your own, also those that are no longer good. A token that is limited itself sees itself alone."""
     found = services.accounts.list_tokens(caller, of=of, after=after, limit=limit + 1)
+    items, following = cut(found, lambda token: str(token.id), limit)
     return Tokens(
-        items=[_shown(token) for token in found[:limit]],
-        next=str(found[limit - 1].id) if len(found) > limit else None,
+        items=[_shown(token) for token in items],
+        next=following,
         total=services.accounts.count_tokens(caller, of=of) if total else None,
     )
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import Component, DryRun, Input, Output, Ref, Removal, Version
 from dsplatform.api.caller import Caller, Dataset, DatasetName, Services, by_id
-from dsplatform.api.pages import Limit, Page, Total
+from dsplatform.api.pages import Limit, Page, Total, cut
 from dsplatform.core.values import CommitMode
 from dsplatform.versioning.composition import Taken
 
@@ -173,9 +173,10 @@ def list_versions(
 ) -> Versions:
     """Newest first, those that were deleted included."""
     found = services.versions.list_versions(caller, dataset, before=after, limit=limit + 1)
+    items, following = cut(found, lambda one: str(one.number), limit)
     return Versions(
-        items=[Version.model_validate(one) for one in found[:limit]],
-        next=str(found[limit - 1].number) if len(found) > limit else None,
+        items=[Version.model_validate(one) for one in items],
+        next=following,
         total=_newest(services, caller, dataset) if total else None,
     )
 

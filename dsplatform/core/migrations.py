@@ -4,6 +4,8 @@ Alembic is imported where it is used: that takes a quarter of a second, and most
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,35 +31,35 @@ def _config(url: str = "") -> "Config":
     return config
 
 
-def _libpq(url: str) -> str:
-    """Without SQLAlchemy's name of the driver."""
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection]:
+    """A connection of its own, beside the pool, each of whose statements is a transaction. SQLAlchemy's name of the driver in the URL is
+    passed over. Raises `Unavailable`."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme.partition('+')[0]}://{rest}"
+    try:
+        with psycopg.connect(f"{scheme.partition('+')[0]}://{rest}", autocommit=True, connect_timeout=10) as connection:
+            yield connection
+    except psycopg.OperationalError as err:
+        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
 
 
 def upgrade(url: str) -> None:
     """Applies the migrations that the database lacks, and gives the role of the services its rights. One process at a time; the others
     wait, then find nothing to do. Raises `Denied` for a login that may not change the schema."""
-    try:
-        with psycopg.connect(_libpq(url), autocommit=True, connect_timeout=10) as connection:
-            connection.execute("SELECT pg_advisory_lock(hashtextextended('dsplatform migrations', 0))")
-            if _current(connection) != _newest():
-                from alembic import command
+    with connected(url) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtextextended('dsplatform migrations', 0))")
+        if _current(connection) != _newest():
+            from alembic import command
 
-                _must_be_owner(connection)
-                command.upgrade(_config(url), "head")
-            equip(connection)
-    except psycopg.OperationalError as err:
-        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+            _must_be_owner(connection)
+            command.upgrade(_config(url), "head")
+        equip(connection)
 
 
 def services_role(url: str) -> Standing:
     """As whom the services work that are given this login."""
-    try:
-        with psycopg.connect(_libpq(url), connect_timeout=10) as connection:
-            return standing(connection)
-    except psycopg.OperationalError as err:
-        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+    with connected(url) as connection:
+        return standing(connection)
 
 
 def _must_be_owner(connection: psycopg.Connection) -> None:
@@ -81,11 +83,8 @@ def check(url: str) -> None:
 
 def schema_status(url: str) -> tuple[str | None, str]:
     """(revision of the database, newest revision); None: the database is empty, or keeps its revision from this login."""
-    try:
-        with psycopg.connect(_libpq(url), connect_timeout=10) as connection:
-            return _current(connection), _newest()
-    except psycopg.OperationalError as err:
-        raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
+    with connected(url) as connection:
+        return _current(connection), _newest()
 
 
 def _current(connection: psycopg.Connection) -> str | None:
