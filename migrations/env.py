@@ -13,6 +13,7 @@ import dsplatform.core.outbox
 import dsplatform.datasets.repository
 import dsplatform.files.repository
 import dsplatform.ingestion.repository
+import dsplatform.migration.repository
 import dsplatform.permissions.repository
 import dsplatform.schemas.repository
 import dsplatform.versioning.repository  # noqa: F401 - importing a repository declares its tables

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dsplatform.core.errors import Invalid
 from dsplatform.core.s3_address import S3Address
@@ -67,6 +68,12 @@ def _secret_key(raw: str) -> str:
     return raw
 
 
+def _legacy_secret(raw: str) -> str:
+    if len(raw.encode()) < 16:
+        raise ValueError("must have 16 bytes at least: a shorter one can be guessed from a token")
+    return raw
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(raw: str) -> str:
         if raw.lower() not in choices:
@@ -83,8 +90,12 @@ def _http_url(raw: str) -> str:
     return raw.rstrip("/")
 
 
+def _listed(raw: str) -> list[str]:
+    return [one.strip() for one in raw.split(",") if one.strip()]
+
+
 def _origins(raw: str) -> str:
-    origins = [one.strip() for one in raw.split(",") if one.strip()]
+    origins = _listed(raw)
     for one in origins:
         parts = urlsplit(one)
         if parts.scheme not in {"http", "https"} or not parts.hostname or one != f"{parts.scheme}://{parts.netloc}" or parts.username:
@@ -92,16 +103,39 @@ def _origins(raw: str) -> str:
     return ",".join(origins)
 
 
+def _folders(raw: str) -> tuple[Path, ...]:
+    return tuple(_path(one) for one in _listed(raw))
+
+
+def _mounts(raw: str) -> tuple[tuple[str, Path], ...]:
+    mounts = []
+    for one in _listed(raw):
+        old, mark, new = one.partition("=")
+        if not mark or not old.startswith("/") or not new:
+            raise ValueError("must be pairs such as /mnt/old=/data/legacy, separated by commas")
+        mounts.append((old.rstrip("/") or "/", _path(new)))
+    return tuple(mounts)
+
+
+def _timezone(raw: str) -> str:
+    try:
+        ZoneInfo(raw)
+    except (ZoneInfoNotFoundError, OSError, ValueError) as err:
+        raise ValueError("must be a time zone such as Europe/Berlin") from err
+    return raw
+
+
 def _addresses(raw: str) -> str:
-    addresses = [one.strip() for one in raw.split(",") if one.strip()]
+    addresses = _listed(raw)
     for one in addresses:
         ip_network(one)
     return ",".join(addresses)
 
 
-def _setting(help_: str, default: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
-    """A dataclass field with what is needed to read, check and document it. `default` is written as in the environment."""
-    return field(metadata={"help": help_, "default": default, "parse": parse}, repr=not secret)
+def _setting(help_: str, default: str, parse: Callable[[str], Any] = str, *, secret: bool = False, empty: Any = "") -> Any:
+    """A dataclass field with what is needed to read, check and document it. `default` is written as in the environment; `empty` is what
+    no value means."""
+    return field(metadata={"help": help_, "default": default, "parse": parse, "empty": empty}, repr=not secret)
 
 
 @dataclass(frozen=True)
@@ -159,6 +193,22 @@ class Settings:
     trusted_proxies: str = _setting("Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas", "", _addresses)
     metrics_public: str = _setting("`on`: `/metrics` needs no credential", "off", _one_of("on", "off"))
     dagster_url: str = _setting("Dagster UI that the API asks about runs; empty: it tells what the database knows", "", _http_url)
+    legacy_database_url: str = _setting("PostgreSQL database of the legacy system", "", _database_url, secret=True)
+    legacy_roots: tuple[Path, ...] = _setting(
+        "Folders in which files of the legacy system may lie, separated by commas; no other file is read", "", _folders, empty=()
+    )
+    legacy_base: Path | None = _setting("Folder in the legacy roots that its relative paths begin at", "", _path, empty=None)
+    legacy_mounts: tuple[tuple[str, Path], ...] = _setting(
+        "Where its old folders are today: `/old=/new`, separated by commas", "", _mounts, empty=()
+    )
+    legacy_timezone: str = _setting("Time zone of the legacy server, whose times have none", "UTC", _timezone)
+    legacy_api: str = _setting("`on`: the API answers under the legacy system's paths, too", "off", _one_of("on", "off"))
+    legacy_url: str = _setting("Legacy server, whose answers are compared with ours; empty: none", "", _http_url)
+    legacy_secret: str = _setting(
+        "Signs the legacy API's tokens, as the legacy server did; empty: made of `DSPLATFORM_SECRET_KEY`", "", _legacy_secret, secret=True
+    )
+    legacy_access_minutes: int = _setting("How long its access tokens are good", "30", _number(int, 1, 10_080))
+    legacy_refresh_days: int = _setting("How long its refresh tokens are good", "7", _number(int, 1, 365))
     log_level: str = _setting("Least level that is logged", "info", _one_of("debug", "info", "warning", "error"))
 
     @classmethod
@@ -175,7 +225,7 @@ class Settings:
             if raw.startswith("HOME/"):
                 raw = str(values["home"] / raw.removeprefix("HOME/"))
             try:
-                values[setting.name] = setting.metadata["parse"](raw) if raw else ""
+                values[setting.name] = setting.metadata["parse"](raw) if raw else setting.metadata["empty"]
             except ValueError as err:
                 shown = repr(raw) if setting.repr and "@" not in raw else "its value"  # a password may stand there
                 raise WrongSetting(f"{name}: {shown} cannot be used: {err}") from err

@@ -45,6 +45,7 @@ dataset_versions = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("idempotency_key", Text),
     Column("purged_at", DateTime(timezone=True)),
+    Column("imported", Boolean, nullable=False, server_default="false"),
     UniqueConstraint("dataset_id", "version_number", name="uq_dataset_versions_number"),
     UniqueConstraint("dataset_id", "id", name="uq_dataset_versions_dataset_id"),
     UniqueConstraint("dataset_id", "idempotency_key", name="uq_dataset_versions_idempotency_key"),

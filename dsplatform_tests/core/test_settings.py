@@ -48,6 +48,16 @@ WRONG = [
     ("TRUSTED_PROXIES", "proxy.example.org", "does not appear to be an IP"),
     ("METRICS_PUBLIC", "yes", "must be one of on, off"),
     ("DAGSTER_URL", "localhost:3000", "must be an address such as"),
+    ("LEGACY_DATABASE_URL", "mysql://host/db", "must be a PostgreSQL URL"),
+    ("LEGACY_MOUNTS", "/mnt/old", "must be pairs such as"),
+    ("LEGACY_MOUNTS", "old=/new", "must be pairs such as"),
+    ("LEGACY_TIMEZONE", "Mars/Olympus", "must be a time zone such as"),
+    ("LEGACY_TIMEZONE", "../etc/localtime", "must be a time zone such as"),
+    ("LEGACY_API", "yes", "must be one of on, off"),
+    ("LEGACY_URL", "localhost:8000", "must be an address such as"),
+    ("LEGACY_SECRET", "secret", "must have 16 bytes at least"),
+    ("LEGACY_ACCESS_MINUTES", "0", "must lie between 1 and 10080"),
+    ("LEGACY_REFRESH_DAYS", "366", "must lie between 1 and 365"),
     ("LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
 ]
 
@@ -74,7 +84,17 @@ def test_a_password_in_a_url_is_refused_and_never_repeated(url: str) -> None:
 
 
 def test_every_setting_that_can_be_wrong_is_among_the_wrong_ones() -> None:
-    free = {"HOME", "DROP_DIR", "PROCESSED_DIR", "REJECTED_DIR", "DROP_USER", "USER", "TOKEN"}  # any text is a path or a name
+    free = {
+        "HOME",
+        "DROP_DIR",
+        "PROCESSED_DIR",
+        "REJECTED_DIR",
+        "DROP_USER",
+        "USER",
+        "TOKEN",
+        "LEGACY_ROOTS",
+        "LEGACY_BASE",
+    }  # any text is a path or a name
     assert {name for name, _, _ in WRONG} | free == {field.name.upper() for field in fields(Settings)}
 
 

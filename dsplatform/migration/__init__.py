@@ -1,0 +1,1 @@
+"""The legacy system comes along: analysed, migrated while it runs, validated, switched."""
