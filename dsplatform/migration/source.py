@@ -1,0 +1,365 @@
+"""The legacy database, read and never written: one read-only transaction in which every question sees the same moment.
+
+What PostgreSQL keeps and Python cannot hold does not stop a reading: it arrives as bytes, in `SourceRow.broken`. A reading that fails
+raises, so that an error is never taken for the end of a table.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.abc import Transformer as Loaders
+from psycopg.adapt import Transformer
+from psycopg.types.json import set_json_loads
+
+from dsplatform.core.errors import Invalid, Unavailable
+from dsplatform.migration.model import Generation, SourceRow
+
+KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "dataset_tags": ("dataset_id", "tag_id"),
+        "dataset_version_files": ("version_id", "file_id"),
+        "dataset_permissions": ("dataset_id", "user_id"),
+        "file_permissions": ("file_id", "user_id"),
+        "dataset_statistics": ("version_id",),
+    }
+)
+"""The columns that tell a table's rows apart, where that is not `id`."""
+
+NEEDED = ("roles", "users", "files", "datasets", "dataset_versions")
+PORTION_BYTES = 32 * 1024 * 1024
+PIECE_BYTES = 8 * 1024 * 1024
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
+
+
+class LegacyUnsupported(Invalid):
+    """The database is none that can come along."""
+
+    code = "legacy_unsupported"
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Bytes that a row holds itself. They are not read with the row, but by `Snapshot.inline`."""
+
+    size: int
+    digest: str
+    """Of the bytes, by the server: it tells a change. Hexadecimal; SHA-256, or MD5 from a server before 11."""
+
+
+class LegacyDatabase:
+    """Where the legacy system's database is. Each reading has a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+    @contextmanager
+    def snapshot(self) -> Iterator["Snapshot"]:
+        """One moment of the database, for the length of the block: read only, REPEATABLE READ.
+
+        Raises `LegacyUnsupported` for a database of another kind, and `Unavailable` when the server does not answer, here and in every
+        question. While the block lasts, the server keeps rows that were deleted meanwhile, so it should not last for hours.
+        """
+        if not self._url:
+            raise LegacyUnsupported("no legacy database is named: set DSPLATFORM_LEGACY_DATABASE_URL")
+        with _answering():
+            try:
+                connection = psycopg.connect(
+                    self._url,
+                    application_name="dsplatform legacy",
+                    connect_timeout=10,
+                    keepalives_idle=30,
+                    keepalives_interval=10,
+                    keepalives_count=3,
+                )
+            except psycopg.ProgrammingError:
+                # The driver's sentence quotes what it cannot read, and a password may stand there.
+                raise LegacyUnsupported(
+                    "DSPLATFORM_LEGACY_DATABASE_URL is no URL of PostgreSQL: postgresql://user:password@host/db"
+                ) from None
+        try:
+            with _answering():
+                connection.read_only = True
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                connection.execute("SET statement_timeout = 0")
+                connection.execute("SET idle_in_transaction_session_timeout = 0")
+                connection.execute("SET datestyle = 'ISO'")
+                connection.execute("SET timezone = 'UTC'")
+                # Between equal encodings, and from SQL_ASCII, the server hands bytes over as they are, so a wrong one refuses nothing.
+                server = connection.info.parameter_status("server_encoding")
+                connection.execute("SET client_encoding = 'SQL_ASCII'" if server == "SQL_ASCII" else "SET client_encoding = 'UTF8'")
+                set_json_loads(_json, connection)
+                snapshot = Snapshot(connection)
+            yield snapshot
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class _Table:
+    oid: int
+    columns: tuple[str, ...]
+    types: Mapping[str, str]
+    required: frozenset[str]
+    key: tuple[str, ...]
+    single: bool
+    """Whether no two rows can have one key."""
+
+
+class Snapshot:
+    """One moment of the legacy database. For one thread."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+        self._sizes: dict[str, int] = {}
+        self._tables = self._read_catalog()
+        self.tables = frozenset(self._tables)
+
+    @cached_property
+    def generation(self) -> Generation:
+        """Told by the tables. Raises `LegacyUnsupported` for the generation that has no files per version, and for no legacy system."""
+        return self._generation()
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """Whether the table is there, and the column."""
+        return table in self._tables and (column is None or column in self._tables[table].types)
+
+    def type_of(self, table: str, column: str) -> str | None:
+        """The column's type as PostgreSQL writes it; None: there is none."""
+        return self._tables[table].types.get(column) if table in self._tables else None
+
+    def key_of(self, table: str) -> tuple[str, ...]:
+        """The columns by which the table is read in order."""
+        return self._tables[table].key
+
+    def count(self, table: str) -> int:
+        """Rows of the table."""
+        return int(self._fetch(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)), ())[1][0][0])
+
+    def high_key(self, table: str) -> tuple[int, ...] | None:
+        """The last key in order; None: the table is empty."""
+        key = self._tables[table].key
+        found = self._fetch(
+            sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT 1").format(_names(key), sql.Identifier(table), _names(key, " DESC")), ()
+        )[1]
+        return found[0] if found else None
+
+    def batch(self, table: str, after: tuple[int, ...] | None, limit: int, up_to: tuple[int, ...] | None = None) -> Sequence[SourceRow]:
+        """The next rows in the order of the key, behind `after`, up to and with `up_to`.
+
+        Fewer than `limit` come where rows are long, so only an empty answer is the end. Rows of one key come together.
+        """
+        key = self._tables[table].key
+        conditions: list[sql.Composable] = []
+        params: list[int] = []
+        for sign, bound in ((sql.SQL(">"), after), (sql.SQL("<="), up_to)):
+            if bound is not None:
+                marks = sql.SQL(", ").join([sql.Placeholder()] * len(key))
+                conditions.append(sql.SQL("ROW({}) {} ROW({})").format(_names(key), sign, marks))
+                params += bound
+        where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("")
+        return self._rows(table, where, params, limit=self._portion(table, limit))
+
+    def rows(self, table: str, keys: Sequence[tuple[int, ...]]) -> Sequence[SourceRow]:
+        """The rows of these keys, as far as they are there."""
+        key = self._tables[table].key
+        arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(key))
+        where = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}))").format(_names(key), arrays)
+        return self._rows(table, where, [list(column) for column in zip(*keys, strict=True)]) if keys else []
+
+    def where(self, table: str, column: str, values: Sequence[int]) -> Sequence[SourceRow]:
+        """The rows whose column has one of the values, in the order of the key."""
+        where = sql.SQL(" WHERE {} = ANY(%s)").format(sql.Identifier(column))
+        return self._rows(table, where, [list(values)]) if values else []
+
+    def inline(self, table: str, column: str, key: tuple[int, ...]) -> Iterator[bytes]:
+        """The bytes of an `Inline`, in pieces of some MiB."""
+        names = self._tables[table].key
+        statement = sql.SQL("SELECT substring({} from %s for %s) FROM {} WHERE ROW({}) = ROW({})").format(
+            sql.Identifier(column), sql.Identifier(table), _names(names), sql.SQL(", ").join([sql.Placeholder()] * len(names))
+        )
+        start = 1
+        while True:
+            found = self._fetch(statement, (start, PIECE_BYTES, *key))[1]
+            piece = found[0][0] if found else None
+            if not piece:
+                return
+            yield piece
+            start += len(piece)
+
+    def tuples(self, statement: LiteralString | sql.Composed, *params: object) -> list[tuple[Any, ...]]:
+        """The answer to a question of the caller's own. Text that is no valid UTF-8 comes as bytes."""
+        columns, rows, broken = self._fetch(sql.SQL(statement) if isinstance(statement, str) else statement, params)
+        for at, cells in broken.items():
+            row = list(rows[at])
+            for column, raw in cells.items():
+                row[columns.index(column)] = raw
+            rows[at] = tuple(row)
+        return rows
+
+    def _rows(self, table: str, where: sql.Composable, params: Sequence[object], *, limit: int | None = None) -> Sequence[SourceRow]:
+        known = self._tables[table]
+        inline = [column for column in known.columns if known.types[column] == "bytea"]
+        listed = sql.SQL(", ").join(self._digested(c) if c in inline else sql.Identifier(c) for c in known.columns)
+        statement = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(listed, sql.Identifier(table), where, _names(known.key))
+        if limit is not None:
+            statement += sql.SQL(" FETCH FIRST {} ROWS " + ("ONLY" if known.single else "WITH TIES")).format(sql.Literal(limit))
+        columns, rows, broken = self._fetch(statement, params)
+        at_key = [columns.index(column) for column in known.key]
+        found = []
+        for number, row in enumerate(rows):
+            values = dict(zip(columns, row, strict=True))
+            for column in inline:
+                if values[column] is not None:
+                    size, _, digest = values[column].partition(" ")
+                    values[column] = Inline(int(size), digest)
+            found.append(SourceRow(table, tuple([row[at] for at in at_key]), values, broken.get(number, _NOTHING)))
+        return found
+
+    def _digested(self, column: str) -> sql.Composed:
+        digest = "encode(sha256({0}), 'hex')" if self._connection.info.server_version >= 110_000 else "md5({0})"
+        return sql.SQL("octet_length({0}) || ' ' || " + digest + " AS {0}").format(sql.Identifier(column))
+
+    def _portion(self, table: str, limit: int) -> int:
+        """How many rows of usual length may be held at once; JSON takes several times its length in memory."""
+        if table not in self._sizes:
+            known = self._tables[table]
+            bytes_, rows = (0, 1)
+            if "bytea" not in known.types.values():
+                ((bytes_, rows),) = self._fetch(
+                    sql.SQL(
+                        "SELECT pg_table_size({0}), CASE WHEN c.reltuples > 0 THEN c.reltuples::bigint ELSE (SELECT count(*) FROM {1}) END "
+                        "FROM pg_class c WHERE c.oid = {0}"
+                    ).format(sql.Literal(known.oid), sql.Identifier(table)),
+                    (),
+                )[1]
+            self._sizes[table] = max(1, PORTION_BYTES // (4 * max(1, bytes_ // max(1, rows))))
+        return min(limit, self._sizes[table])
+
+    def _fetch(
+        self, statement: sql.SQL | sql.Composed, params: Sequence[object]
+    ) -> tuple[list[str], list[tuple[Any, ...]], dict[int, dict[str, bytes]]]:
+        """Columns, rows, and what of them cannot be held, by row and column."""
+        with _answering(), self._connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            result = cursor.pgresult
+            assert result is not None  # every statement here asks for rows
+            assert cursor.description is not None
+            columns = [column.name for column in cursor.description]
+            if self._connection.info.encoding != "ascii":
+                try:
+                    return columns, cursor.fetchall(), {}
+                except (ValueError, RecursionError, psycopg.DataError):
+                    pass  # a value that cannot be held: each by itself, from the answer that is there
+            return columns, *_one_by_one(result, columns, Transformer(self._connection))
+
+    def _read_catalog(self) -> dict[str, _Table]:
+        tables: dict[str, _Table] = {}
+        found = self._connection.execute(
+            "SELECT c.oid, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum), "
+            "array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum), array_agg(a.attnotnull ORDER BY a.attnum) "
+            "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+            "WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace "
+            "GROUP BY c.oid, c.relname"
+        ).fetchall()
+        unique: dict[int, list[set[str]]] = {}
+        for oid, columns in self._connection.execute(
+            "SELECT i.indrelid, array_agg(a.attname::text) FROM pg_index i "
+            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[]) "
+            "WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid, i.indrelid"
+        ):
+            unique.setdefault(oid, []).append({_text(column) for column in columns})
+        for oid, name, columns, types, required in found:
+            key = KEYS.get(_text(name), ("id",))
+            named = [_text(column) for column in columns]
+            if set(key) <= set(named):
+                needed = frozenset(column for column, not_null in zip(named, required, strict=True) if not_null)
+                of_type = dict(zip(named, map(_text, types), strict=True))
+                single = any(one <= set(key) for one in unique.get(oid, []))
+                tables[_text(name)] = _Table(oid, tuple(named), of_type, needed, key, single)
+        return tables
+
+    def _generation(self) -> Generation:
+        if self._fetch(sql.SQL("SELECT 1 FROM pg_namespace WHERE nspname = 'dsa_core'"), ())[1]:
+            raise LegacyUnsupported(
+                "this is generation G3 of the legacy system (it has a schema dsa_core), another product that keeps rows and no files: "
+                "there are no versions of files in it to bring along"
+            )
+        missing = [table for table in NEEDED if table not in self._tables]
+        if missing:
+            raise LegacyUnsupported(
+                f"this is no database of the legacy system that can be read: the login's search path has no table {', '.join(missing)}"
+            )
+        if self.has("version_tags") or "overlay_file_id" in self._tables["dataset_versions"].required:
+            return Generation.G2
+        if self.has("dataset_pointers"):
+            return Generation.G1A if self.has("sheets") else Generation.G1B
+        return Generation.G0
+
+
+def _one_by_one(
+    result: pq.abc.PGresult, columns: Sequence[str], transformer: Loaders
+) -> tuple[list[tuple[Any, ...]], dict[int, dict[str, bytes]]]:
+    """The cells of an answer, and those that cannot be held."""
+    loaders = [transformer.get_loader(result.ftype(at), pq.Format.TEXT).load for at in range(len(columns))]
+    rows: list[tuple[Any, ...]] = []
+    broken: dict[int, dict[str, bytes]] = {}
+    for number in range(result.ntuples):
+        row: list[Any] = []
+        for at, load in enumerate(loaders):
+            raw = result.get_value(number, at)
+            value: Any = None
+            if raw is not None:
+                try:
+                    value = load(raw)
+                    if type(value) is bytes and result.ftype(at) != _BYTEA:
+                        value = value.decode()
+                except (ValueError, RecursionError, psycopg.DataError):
+                    value = None
+                    broken.setdefault(number, {})[columns[at]] = bytes(raw)
+            row.append(value)
+        rows.append(tuple(row))
+    return rows, broken
+
+
+_DECODE = json.JSONDecoder().decode
+_BYTEA = psycopg.adapters.types["bytea"].oid
+
+
+def _json(data: bytes | str) -> Any:
+    """As `json.loads`; raises ValueError for text with NUL or half a surrogate pair, which no column of ours takes."""
+    written = data.decode() if isinstance(data, bytes) else data
+    value = _DECODE(written)
+    if "\\u" in written:
+        json.dumps(value, ensure_ascii=False).encode()
+        if "\\u0000" in json.dumps(value).replace("\\\\", ""):
+            raise ValueError("text with NUL")
+    return value
+
+
+def _names(columns: Sequence[str], after: LiteralString = "") -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(column) + sql.SQL(after) for column in columns)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """The driver's errors as ours."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as err:
+        raise Unavailable(f"the legacy database: {err.diag.message_primary}: its login needs SELECT on every table") from err
+    except (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire) as err:
+        raise LegacyUnsupported(f"the legacy database holds text that its own encoding does not have: {err.diag.message_primary}") from err
+    except (psycopg.OperationalError, psycopg.InterfaceError) as err:
+        lines = str(err).strip().splitlines()
+        raise Unavailable(f"the legacy database does not answer: {lines[0] if lines else type(err).__name__}") from err
