@@ -73,7 +73,7 @@ def build(
         if generation == Generation.G3:
             return Built(url, generation, folder, {}, [], {})
         step = min(600.0, 4 * 365 * 86_400 / (1 + datasets * (versions + 3)))
-        rows = Rows(generation, folder, seed, shared_files, step)
+        rows = Rows(generation, folder, seed, shared_files, oddities, phase_1, step)
         _people(rows)
         _clean(rows, datasets, versions, attachments)
         if oddities:
@@ -114,7 +114,7 @@ def _clean(rows: Rows, datasets: int, versions: int, attachments: int) -> None:
         if rows.branching:
             rows.pointer(dataset, "main", made[-1])
             if rng.random() < 0.3:
-                rows.pointer(dataset, rng.choice(("develop", "feature/new prices")), rng.choice(made))
+                rows.pointer(dataset, rng.choice(("develop", "hotfix")), rng.choice(made))
         if rows.generation != Generation.G0 and rng.random() < 0.3:
             rows.pointer(dataset, "v1", made[0], tag=True)
         for label in rng.sample(labels, min(len(labels), rng.randint(0, 3))):
@@ -125,11 +125,14 @@ def _clean(rows: Rows, datasets: int, versions: int, attachments: int) -> None:
 
 
 def _rights(rows: Rows, dataset: Row) -> None:
+    """Some rights are in the other table; nobody has two to one dataset."""
     others = [user for user in rows.tables["users"][:6] if user["id"] != dataset["created_by"]]
-    for user, right in zip(rows.rng.sample(others, 2), ("read", "write"), strict=True):
-        rows.grant(dataset, user, right)
+    reader, writer, another = rows.rng.sample(others, 3)
+    rows.grant(dataset, reader, "read")
+    rows.grant(dataset, writer, "write")
     if rows.rng.random() < 0.2:
-        rows.permission(dataset["id"], rows.rng.choice(others), "read")
+        rows.permission(dataset["id"], another, "read")
+        rows.add("file_permissions", id=None, file_id=rows.tables["files"][-1]["id"], user_id=another["id"], permission_type="read")
 
 
 def _runs(rows: Rows, dataset: Row, version: Row) -> None:

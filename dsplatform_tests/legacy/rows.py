@@ -50,6 +50,10 @@ class Rows:
     seed: int
     shared_files: int | None = None
     """With a number, so many physical files serve every row; with 0, no file is on disk. None: each row has its own."""
+    odd: bool = False
+    """Overlays are not on disk, and schemas are kept for few versions."""
+    phase_1: bool = False
+    """G0 and G1 have the planned columns of `files`."""
     step: float = 600.0
     """Seconds that lie between two things that happened, at most."""
     tables: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
@@ -111,10 +115,10 @@ class Rows:
     # Files
 
     def next_bytes(self) -> bytes:
-        """Bytes for the next file: every tenth time those of an earlier file."""
+        """Bytes for the next file: every tenth time those of an earlier file, but not in G2, where hashes are unique."""
         self._contents += 1
         number = self._contents
-        if number % 10 == 0:
+        if number % 10 == 0 and self.generation != Generation.G2:
             number = self.rng.randrange(1, number)
         return content.parquet(self.seed * 1_000_003 + number)
 
@@ -227,8 +231,8 @@ class Rows:
         number = number or self._numbers[dataset["id"]] + 1
         self._numbers[dataset["id"]] = max(number, self._numbers[dataset["id"]])
         author = self.anyone()["id"]
-        self._last_id["dataset_versions"] += 1
-        version_id = self._last_id["dataset_versions"]
+        version_id = self.next_version_id
+        self._last_id["dataset_versions"] = version_id
         file = file or (make_file or self.file)(dataset["id"], version_id)
         row: Row = {
             "id": version_id,
@@ -263,9 +267,13 @@ class Rows:
             )
         if self.sheets and sheet:
             self.sheet(row, f"upload_{number}", "csv")
-        if schema:
+        if schema and (not self.odd or version_id % 12 == 0):
             self.schema(row)
         return row
+
+    @property
+    def next_version_id(self) -> int:
+        return self._last_id["dataset_versions"] + 1
 
     def component(
         self, version: Row, file: Row, kind: str, name: str | None, index: int | None = None, metadata: Mapping[str, Any] | None = None
@@ -282,7 +290,7 @@ class Rows:
         )
 
     def overlay(self, version: Row, file: Row) -> Row:
-        """The row of an overlay, and the overlay itself on disk: `oddities` takes it away again, as the legacy code never wrote it."""
+        """The row of an overlay; the file itself only in a system without oddities, for the legacy code never wrote it."""
         number = version["version_number"]
         document = {
             "parent_version": number - 1,
@@ -295,8 +303,8 @@ class Rows:
             ],
         }
         data = json.dumps(document).encode()
-        path = self.folder / "overlays" / hashlib.sha256(data).hexdigest()
-        if self.shared_files != 0:
+        path = (Path("/data") if self.odd else self.folder) / "overlays" / hashlib.sha256(data).hexdigest()
+        if self.shared_files != 0 and not self.odd:
             self.store(path, data)
         return self.add(
             "files",
