@@ -47,7 +47,9 @@ from dsplatform.permissions.secret_key import SecretKey
 from dsplatform.permissions.service import PermissionService, keep
 from dsplatform.permissions.sessions import SessionService
 from dsplatform.schemas.contracting import ContractService
+from dsplatform.schemas.converting import ConversionService
 from dsplatform.schemas.gate import Gate
+from dsplatform.schemas.parquet_cache import ParquetCache
 from dsplatform.schemas.previewing import PreviewService
 from dsplatform.schemas.service import SchemaService
 from dsplatform.versioning.branches import BranchService
@@ -59,6 +61,8 @@ from dsplatform.versioning.uploads import UploadService
 
 SYSTEM = "system"
 """The built-in user."""
+PARQUET_BYTES = 20 << 30
+"""What `HOME/parquet` may hold: tables that were converted for clients of the legacy API."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Platform:
     protection: ProtectionService
     schemas: SchemaService
     previews: PreviewService
+    conversions: ConversionService
     contracts: ContractService
     ingestion: IngestionService
     credential: str = field(default="", repr=False)
@@ -167,8 +172,10 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         versions = VersionService(db, files, datasets, permissions, gate)
         uploads = UploadService(db, files, permissions, versions)
         deletion = DeletionService(db, datasets, permissions)
-        schemas = SchemaService(db, files, versions, permissions)
+        parquet = ParquetCache(settings.home / "parquet", PARQUET_BYTES)
+        schemas = SchemaService(db, files, versions, permissions, parquet)
         previews = PreviewService(db, files, versions, permissions)
+        conversions = ConversionService(db, files, versions, permissions, parquet)
         branches = BranchService(db, files, datasets, permissions, versions, schemas, gate)
         protection = ProtectionService(db, datasets, permissions)
         composition = CompositionService(db, files, datasets, permissions, versions)
@@ -211,6 +218,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             protection,
             schemas,
             previews,
+            conversions,
             contracts,
             ingestion,
         )

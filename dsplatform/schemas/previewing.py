@@ -23,7 +23,7 @@ from dsplatform.schemas.capturing import Captures, Request, SchemaNotCaptured, k
 from dsplatform.schemas.contract_rows import ReadingHints
 from dsplatform.schemas.model import READER_VERSION, Column, FileCapture, Hints, NoSuchTable, SeveralTables, Status, Table
 from dsplatform.schemas.previews.conditions import column_of, parse
-from dsplatform.schemas.previews.model import Condition, Cut, Form, Look
+from dsplatform.schemas.previews.model import Condition, Cut, Form, Look, fine_columns
 from dsplatform.schemas.repository import Key
 from dsplatform.schemas.sandbox import Sandbox
 
@@ -34,8 +34,6 @@ READ_AT_ONCE = 16 << 20
 """Bytes of a file that is captured when somebody looks at it before its turn has come."""
 CHILDREN, WAITING, PATIENCE = 2, 8, 10.0
 """Previews at a time; that wait or work; and seconds that one waits."""
-NANOSECONDS = ("1677-09-22", "2262-04-11")
-"""Days between which a timestamp fits into nanoseconds of 64 bits."""
 
 
 class NotPreviewable(Invalid):
@@ -138,7 +136,7 @@ class PreviewService:
                 MOST_BYTES,
                 seconds,
                 capture.details,
-                _fine(table),
+                fine_columns(table),
                 spreadsheet,
             )
             with self._files.local_paths([item.file_id]) as (path,):
@@ -246,16 +244,3 @@ def _table(item: Component, capture: FileCapture, sheet: str | None) -> Table:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-
-
-def _fine(table: Table) -> tuple[str, ...]:
-    """The columns of timestamps that all fit into nanoseconds, as their profile says."""
-    return tuple(
-        column.name
-        for column, profile in zip(table.columns, table.profile, strict=False)
-        if column.type.startswith("timestamp")
-        and isinstance(profile.low, str)
-        and isinstance(profile.high, str)
-        and NANOSECONDS[0] <= profile.low
-        and profile.high < NANOSECONDS[1]
-    )

@@ -30,6 +30,7 @@ import psutil
 
 from dsplatform.core.domain import ValueObject
 from dsplatform.schemas.contracts.judging import Answer, Question
+from dsplatform.schemas.conversions.model import Conversion, Converted
 from dsplatform.schemas.model import COMPRESSED_ENDINGS, NO_HINTS, FileCapture, Hints, hint_of
 from dsplatform.schemas.previews.model import Look, Looked
 
@@ -56,20 +57,23 @@ class Request(ValueObject):
     question: Question | None = None
     """What a contract asks of the rows."""
     look: Look | None = None
-    """Which rows somebody wants to see. Without it and a question, the file is captured."""
+    """Which rows somebody wants to see."""
+    conversion: Conversion | None = None
+    """What is to become Parquet. Without it, a look and a question, the file is captured."""
 
     def seconds(self) -> float:
         """How long reading may take: a minute, and one more for each 512 MiB, of which a compressed file holds ten times its size; five
-        times that where rows are compared. Who looks at rows waits for them: she has `LOOK_SECONDS`."""
+        times that where rows are compared or converted. Who looks at rows waits for them: she has `LOOK_SECONDS`."""
         if self.look is not None:
             return LOOK_SECONDS
         size = self.path.stat().st_size * (10 if hint_of(self.name).rpartition(".")[2] in COMPRESSED_ENDINGS else 1)
-        return (60 if self.question is None else 300) * (1 + size / (512 << 20))
+        return (60 if self.question is None and self.conversion is None else 300) * (1 + size / (512 << 20))
 
     def line(self) -> list[object]:
         """As a child is asked."""
         asked = self.question and self.question.plain()
-        return [str(self.path), self.file_type, self.name, self.hints.plain(), asked, self.look and self.look.plain()]
+        looked, converted = self.look and self.look.plain(), self.conversion and self.conversion.plain()
+        return [str(self.path), self.file_type, self.name, self.hints.plain(), asked, looked, converted]
 
 
 class ChildDied(Exception):
@@ -96,6 +100,11 @@ class Sandbox:
     def look(self, request: Request) -> Looked:
         """What became of looking at the rows that the request names. Never raises for what a file does to its reader."""
         return self._each([request], Looked.read, Looked)[0]
+
+    def convert(self, request: Request) -> Converted:
+        """What became of the Parquet that the request asks for. Never raises for what a file does to its reader, who may have begun to
+        write the target."""
+        return self._each([request], Converted.read, Converted)[0]
 
     def _each(self, requests: Sequence[Request], read: Callable[[Mapping[str, Any]], A], died: Callable[[str], A]) -> list[A]:
         batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
@@ -228,9 +237,15 @@ def serve() -> None:
         question = sys.stdin.readline()
         if not question:
             break
-        for path, file_type, name, hints, asked, wanted in json.loads(question):
+        for path, file_type, name, hints, asked, looked, converted in json.loads(question):
             file = Path(path), file_type, name, Hints(**hints)
-            found = _judge(*file, asked) if asked is not None else _look(*file, wanted) if wanted is not None else extract(*file)
+            found: FileCapture | Answer | Looked | Converted
+            if asked is not None:
+                found = _judge(*file, asked)
+            elif looked is not None:
+                found = _look(*file, looked)
+            else:
+                found = extract(*file) if converted is None else _convert(*file, converted)
             answers.write(json.dumps(found.plain()) + "\n")
             answers.flush()
             used = this.memory_info()
@@ -253,6 +268,15 @@ def _look(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[st
     only = {*wanted.chosen, *(condition.column for condition in wanted.conditions)}
     known = Known(wanted.details, wanted.columns, only, wanted.start)
     return look(path, wanted, lambda: rows(path, file_type, name, hints, wanted.table, known))
+
+
+def _convert(path: Path, file_type: str, name: str, hints: Hints, asked: Mapping[str, Any]) -> Converted:
+    from dsplatform.schemas.conversions.writing import convert
+    from dsplatform.schemas.readers import Known, rows
+
+    wanted = Conversion.read(asked)
+    known = Known(wanted.details, wanted.columns, {column.name for column in wanted.columns})
+    return convert(path, wanted, lambda: rows(path, file_type, name, hints, wanted.table, known))
 
 
 def _leave_with(parent: int) -> None:

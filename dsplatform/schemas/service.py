@@ -19,6 +19,7 @@ from dsplatform.schemas.comparing import comparison, evolution
 from dsplatform.schemas.comparing.comparison import Comparison, TableChange
 from dsplatform.schemas.comparing.evolution import Step
 from dsplatform.schemas.model import NO_HINTS, READER_VERSION, Column, ColumnProfile, FileCapture, Hints, Status, VersionSchema
+from dsplatform.schemas.parquet_cache import ParquetCache
 from dsplatform.schemas.repository import FileSchemas, Key, SchemaVersions
 
 TableKey: TypeAlias = tuple[str, str | None]
@@ -33,12 +34,13 @@ AT_ONCE = 100
 class SchemaService:
     """Schemas of files and versions."""
 
-    def __init__(self, db: Database, files: FileKeeper, versions: VersionReader, access: AccessControl) -> None:
+    def __init__(self, db: Database, files: FileKeeper, versions: VersionReader, access: AccessControl, kept: ParquetCache) -> None:
         self._db = db
         self._files = files
         self._versions = versions
         self._access = access
         self._captures = Captures(db)
+        self._kept = kept
 
     @internal("it reads a file that the caller has, and nothing of the platform")
     def extract_schema(self, path: Path, name: str, hints: Hints = NO_HINTS) -> FileCapture:
@@ -52,8 +54,9 @@ class SchemaService:
 
     @internal("part of collecting garbage")
     def forget(self, tx: Transaction, hashes: Collection[ContentHash]) -> None:
-        """Forgets what was found in these contents, because they are no longer stored."""
+        """Forgets what was found in these contents, and made of them, because they are no longer stored."""
         FileSchemas(tx, READER_VERSION).forget(hashes)
+        self._kept.forget(hashes)
 
     @internal("jobs capture whatever waits")
     def pending(self, limit: int) -> Sequence[VersionId]:

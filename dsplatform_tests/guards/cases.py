@@ -182,6 +182,12 @@ SCHEMAS: Mapping[str, Case] = {
     ),
     **_of("previews", READ, preview=lambda s, w, a: s.preview(a, w.sales)),
     **_of(
+        "conversions",
+        READ,
+        parquet=lambda s, w, a: _opened(s.parquet(a, w.sales, None, component=FilePath(FILE))),
+        page=lambda s, w, a: s.page(a, w.sales, None, component=FilePath(FILE), offset=0, limit=1),
+    ),
+    **_of(
         "contracts",
         READ,
         terms=lambda s, w, a: s.terms(a, w.sales),

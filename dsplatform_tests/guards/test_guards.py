@@ -188,6 +188,8 @@ SILENT = {
     "contracts.learn": "what it keeps can be found again at any time",
     "contracts.check": "what it keeps can be found again at any time",
     "previews.preview": "what it keeps can be found again at any time",
+    "conversions.parquet": "what it keeps can be found again at any time",
+    "conversions.page": "what it keeps can be found again at any time",
     "files.store_file": "staged for a day, for its user alone",
 }
 """Methods that change something which is not written down, and why not."""

@@ -6,7 +6,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.schemas.model import Column, Json
+from dsplatform.schemas.model import Column, Json, Table
+
+NANOSECONDS = ("1677-09-22", "2262-04-11")
+"""Days between which a timestamp fits into nanoseconds of 64 bits."""
 
 
 class Form(StrEnum):
@@ -94,3 +97,16 @@ class Looked(ValueObject):
     def read(cls, plain: Mapping[str, Any]) -> Self:
         """The answer that `plain()` was called on."""
         return cls(**{**plain, "cut": None if plain["cut"] is None else Cut(plain["cut"])})
+
+
+def fine_columns(table: Table) -> tuple[str, ...]:
+    """The columns of timestamps that all fit into nanoseconds, as their profile says."""
+    return tuple(
+        column.name
+        for column, profile in zip(table.columns, table.profile, strict=False)
+        if column.type.startswith("timestamp")
+        and isinstance(profile.low, str)
+        and isinstance(profile.high, str)
+        and NANOSECONDS[0] <= profile.low
+        and profile.high < NANOSECONDS[1]
+    )
