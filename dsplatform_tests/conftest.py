@@ -46,6 +46,26 @@ def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def legacy_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """An empty database for a stand-in of the legacy system (`dsplatform_tests.legacy.generator.build`)."""
+    with _database(server, "template0") as name:
+        yield server.url(name)
+
+
+@pytest.fixture
+def legacy_ascii_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """As `legacy_url`, in a database that takes any bytes for text."""
+    with _database(server, "template0 ENCODING 'SQL_ASCII' LOCALE 'C'") as name:
+        yield server.url(name)
+
+
+@pytest.fixture
+def legacy_folder(tmp_path: Path) -> Path:
+    """The base folder of the legacy system's files."""
+    return tmp_path / "legacy"
+
+
+@pytest.fixture
 def database_url(server: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database of its own, as the services log in to it. `make.tampering` does what they may not."""
     with _database(server, "template") as name:
