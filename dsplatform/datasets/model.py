@@ -21,6 +21,12 @@ class DatasetMissing(NotFound):
     code = "dataset_missing"
 
 
+class DatasetHeld(Conflict):
+    """The dataset lives in the legacy system and only follows it here."""
+
+    code = "dataset_held"
+
+
 class DatasetNameTaken(Conflict):
     """The owner has a living dataset of that name."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Table, Text, func, text
 
 from dsplatform.core.access import SEEN, among_seen, seen_by
 from dsplatform.core.database import Row, SqlRepository, mapping, metadata
@@ -22,6 +22,8 @@ datasets = Table(
     Column("created_by", ForeignKey("users.id"), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("deleted_at", DateTime(timezone=True)),
+    Column("updated_at", DateTime(timezone=True)),  # when name, description or labels last changed
+    Column("held", Boolean, nullable=False, server_default="false"),  # it changes in the legacy system, and only there
     CheckConstraint("name <> ''", name="name"),
     Index("uq_datasets_owner_name", "created_by", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("ix_datasets_listed", "id", postgresql_include=["slug"], postgresql_where=text("deleted_at IS NULL")),
@@ -29,7 +31,7 @@ datasets = Table(
     Index("ix_datasets_labels", "labels", postgresql_using="gin"),
 )
 
-mapping.map_imperatively(Dataset, datasets)
+mapping.map_imperatively(Dataset, datasets, exclude_properties=["held", "updated_at"])
 
 _SUMMARY = """
     SELECT d.id, d.name, d.slug, u.username AS owner, d.description, d.labels, d.created_at,
@@ -82,13 +84,13 @@ class Datasets(SqlRepository[Dataset]):
             number += 1
         return slug
 
-    def lock(self, dataset_id: DatasetId) -> bool:
-        """Makes commits to one dataset wait for each other and for its deletion; False when it is deleted.
+    def lock(self, dataset_id: DatasetId) -> bool | None:
+        """Makes commits to one dataset wait for each other and for its deletion; None when it is deleted, else whether it is held.
 
         NO KEY UPDATE, so that rows which only refer to the dataset can still be written.
         """
-        row = self.tx.row("SELECT 1 FROM datasets WHERE id = :id AND deleted_at IS NULL FOR NO KEY UPDATE", id=dataset_id)
-        return row is not None
+        row = self.tx.row("SELECT held FROM datasets WHERE id = :id AND deleted_at IS NULL FOR NO KEY UPDATE", id=dataset_id)
+        return None if row is None else bool(row["held"])
 
     def page(self, actor: Actor, wanted: Filter, *, after: str, limit: int) -> Sequence[DatasetSummary]:
         """Summaries of those that the actor may see, in slug order, those after the slug `after`."""
@@ -104,6 +106,10 @@ class Datasets(SqlRepository[Dataset]):
     def count(self, actor: Actor, wanted: Filter) -> int:
         """How many `page` gives in all."""
         return int(self.tx.scalar(f"SELECT count(*) {_listed(actor, wanted)}", **_filters(actor, wanted)))
+
+    def touch(self, dataset_id: DatasetId) -> None:
+        """Its name, description or labels change now."""
+        self.tx.execute("UPDATE datasets SET updated_at = now() WHERE id = :id", id=dataset_id)
 
     # --- deleted ones ----------------------------------------------------------------------------------------------------------
 

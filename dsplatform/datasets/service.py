@@ -16,6 +16,7 @@ from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import (
     RESTORABLE_DAYS,
     Dataset,
+    DatasetHeld,
     DatasetMissing,
     DatasetNameTaken,
     DatasetSummary,
@@ -72,6 +73,7 @@ class DatasetService:
                 dataset.change_labels(add_tags, remove_tags)
                 after = {what: value for what, value in _told(dataset).items() if value != before[what]}
                 if after:
+                    Datasets(tx).touch(found.id)
                     tx.note(_entry("update", actor, found.id, {what: before[what] for what in after}, after))
                 return replace(found, name=dataset.name)
         except ConstraintViolated as err:
@@ -133,6 +135,7 @@ class DatasetService:
         """
         with self._db.transaction() as tx:
             found = self._administered(tx, actor, name)
+            self.lock(tx, found.id)
             deleted = Datasets(tx).delete(found.id)
             if deleted is None:
                 raise DatasetMissing(f"dataset {name!r} was deleted by somebody else just now: `dsplatform restore` lists it")
@@ -214,9 +217,15 @@ class DatasetService:
 
     @internal("part of each change")
     def lock(self, tx: Transaction, dataset_id: DatasetId) -> None:
-        """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `DatasetMissing`."""
-        if not Datasets(tx).lock(dataset_id):
+        """Keeps other commits to the dataset and its deletion waiting until `tx` ends. Raises `DatasetMissing`, and `DatasetHeld` for one
+        that changes in the legacy system."""
+        held = Datasets(tx).lock(dataset_id)
+        if held is None:
             raise DatasetMissing(f"dataset {dataset_id} was deleted")
+        if held:
+            raise DatasetHeld(
+                f"dataset {dataset_id} still lives in the legacy system and follows it: change it there, until `dsplatform legacy switch`"
+            )
 
     @internal("part of reaping")
     def expired(self, tx: Transaction) -> Sequence[DatasetRef]:

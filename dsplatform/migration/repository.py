@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -69,6 +70,20 @@ legacy_id_map = Table(
     Index("ix_legacy_id_map_new_id", "entity", "new_id"),
 )
 
+legacy_routing = Table(
+    "legacy_routing",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default="true"),
+    Column("master", Text, nullable=False, server_default="legacy"),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("switched_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column(
+        "audited", BigInteger, nullable=False, server_default="0"
+    ),  # the audit log's last entry that the legacy system needs not hear of
+    CheckConstraint("one", name="one"),
+    CheckConstraint("master IN ('legacy', 'new')", name="master"),
+)
+
 legacy_quarantine = Table(
     "legacy_quarantine",
     metadata,
@@ -95,4 +110,14 @@ legacy_numbers = Table(
     Column("subject", Text, primary_key=True),
     Column("number", BigInteger, Identity(start=1_000_000_000), nullable=False),
     UniqueConstraint("kind", "number", name="uq_legacy_numbers_number"),
+)
+
+legacy_usage = Table(
+    "legacy_usage",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("program", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
 )

@@ -167,8 +167,9 @@ class DeletionService:
         return {candidate.id: candidate.number for candidate in let_go(rule, Removals(tx).candidates(dataset_id))}
 
     def _mark(self, actor: Actor, dataset_id: DatasetId, seen: Mapping[VersionId, int]) -> dict[VersionId, int]:
-        """Marks those of `seen` that the rule still lets go, now that nobody can begin to name them."""
-        with suppress(NotFound), self._db.transaction() as tx:
+        """Marks those of `seen` that the rule still lets go, now that nobody can begin to name them. None, while the dataset is gone or
+        follows the legacy system."""
+        with suppress(NotFound, Conflict), self._db.transaction() as tx:
             self._datasets.lock(tx, dataset_id)
             rule = RetentionRules(tx).get(dataset_id)
             still = {} if rule is None else self._doomed(tx, dataset_id, rule)
