@@ -121,3 +121,23 @@ legacy_usage = Table(
     Column("program", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),
 )
+
+legacy_shadow = Table(
+    "legacy_shadow",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status_old", Integer),
+    Column("status_new", Integer),
+    Column("difference", JSONB, nullable=False),
+    Column("explanation", Text),
+)
+
+legacy_shadow_counts = Table(
+    "legacy_shadow_counts",
+    metadata,
+    Column("outcome", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
