@@ -320,7 +320,7 @@ def test_mutant_without_the_lock_a_commit_lands_in_a_deleted_dataset(
     platform: Platform, system: Actor, sales: DatasetRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pretend(self: Datasets, dataset_id: DatasetId) -> bool:
-        return True
+        return False
 
     monkeypatch.setattr(Datasets, "lock", pretend)
 
