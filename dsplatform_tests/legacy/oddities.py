@@ -43,7 +43,7 @@ def _same_name(rows: Rows) -> None:
     """D1. In G2 name and owner are unique together, unless there is no owner."""
     for number in range(3):
         owner = rows.anyone()
-        pair = [rows.plain(f"twice {number}", owner)[0] for _ in range(2)]
+        pair = [rows.plain(f"same name {number}", owner)[0] for _ in range(2)]
         rows.plant("D1", "datasets", *pair)
         if rows.generation == G2:
             _ownerless(rows, *pair)
@@ -135,13 +135,15 @@ def _no_primary(rows: Rows) -> None:
     """D10: an attachment and nothing else, or the data under another name."""
     for number in range(3):
         dataset, versions = rows.plain(f"no primary {number}")
-        version = rows.version(dataset, versions[0] if rows.branching else None, main=False)
-        rows.component(version, rows.file(dataset["id"], version["id"]), "attachment", "notes", 1)
+        notes = rows.file(dataset["id"], rows.next_version_id)
+        version = rows.version(dataset, versions[0] if rows.branching else None, file=None if rows.branching else notes, main=False)
+        rows.component(version, notes, "attachment", "notes", 1)
         rows.plant("D10.attached", "dataset_versions", version)
     for name in ("data", None):
         dataset = rows.dataset(f"primary named {name}")
-        version = rows.version(dataset, main=False)
-        rows.component(version, rows.file(dataset["id"], version["id"]), "primary", name)
+        file = rows.file(dataset["id"], rows.next_version_id)
+        version = rows.version(dataset, file=file, main=False)
+        rows.component(version, file, "primary", name)
         if rows.branching:
             rows.pointer(dataset, "main", version)
         rows.plant("D10.named", "dataset_versions", version)

@@ -252,7 +252,7 @@ class Rows:
         }
         if self.generation == Generation.G2:
             row["overlay_file_id"] = self.overlay(row, file)["id"]
-        self.add("dataset_versions", **row | columns)
+        row = self.add("dataset_versions", **row | columns)
         dataset["updated_at"] = at
         if main:
             self.component(row, file, "primary", "main")
