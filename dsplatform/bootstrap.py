@@ -38,6 +38,7 @@ from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
+from dsplatform.migration.remembered import LegacyService
 from dsplatform.permissions.accounts import AccountService
 from dsplatform.permissions.attempts import Attempts
 from dsplatform.permissions.audit import AuditService
@@ -93,6 +94,7 @@ class Platform:
     conversions: ConversionService
     contracts: ContractService
     ingestion: IngestionService
+    legacy: LegacyService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
 
@@ -221,6 +223,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             conversions,
             contracts,
             ingestion,
+            LegacyService(db, permissions, settings.legacy_timezone),
         )
 
 

@@ -1,7 +1,7 @@
 """The HTTP door: translates requests into one call of a service each, and decides nothing."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from anyio import to_thread
@@ -35,6 +35,7 @@ from dsplatform.api import (
     versions,
 )
 from dsplatform.api.envelope import Envelope
+from dsplatform.api.legacy.app import OldPaths, create_legacy_app, kept_by
 from dsplatform.api.limits import Limits
 from dsplatform.api.protocol import Cuts
 from dsplatform.api.runs import Runs
@@ -114,8 +115,9 @@ class Api(FastAPI):
         return super().openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
-        """What surrounds a request is around the answers to errors that nobody foresaw, too."""
-        return Envelope(super().build_middleware_stack(), self.state.limits, self.state.metrics)
+        """What surrounds a request is around the answers to errors that nobody foresaw, too; and around the legacy system's paths."""
+        inner = super().build_middleware_stack()
+        return Envelope(OldPaths(inner, self.state.legacy) if self.state.legacy else inner, self.state.limits, self.state.metrics)
 
 
 def _name_of(route: APIRoute) -> str:
@@ -135,7 +137,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         to_thread.current_default_thread_limiter().total_tokens = THREADS_PER_CONNECTION * settings.pool_size
         with bootstrap(settings, url) as platform:
             app.state.platform = platform
-            yield
+            async with kept_by(app.state.legacy, platform) if app.state.legacy else nullcontext():
+                yield
 
     app = Api(
         title="dsplatform",
@@ -157,6 +160,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limits = Limits(settings.rate_limit, settings.max_uploads)
     app.state.cuts = Cuts()
     app.state.metrics = metrics.Metrics(app.state.limits, app.state.cuts)
+    app.state.legacy = create_legacy_app(settings, app.state.metrics.legacy_answered) if settings.legacy_api == "on" else None
     errors.install(app)
     reference.install(app)
     app.add_middleware(intake.Bodies)

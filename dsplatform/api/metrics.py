@@ -43,6 +43,12 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self._legacy = Counter(
+            "dsplatform_legacy_requests",
+            "Requests for the legacy system's paths, by who sent them",
+            ["endpoint", "program"],
+            registry=self._registry,
+        )
         self._received = Counter("dsplatform_http_received_bytes", "Bytes of bodies that came in", registry=self._registry)
         self._sent = Counter("dsplatform_http_sent_bytes", "Bytes of bodies that went out", registry=self._registry)
         self._under_way = Gauge("dsplatform_http_requests_under_way", "Requests that are being answered", registry=self._registry)
@@ -65,6 +71,10 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
+
+    def legacy_answered(self, endpoint: str, program: str) -> None:
+        """Counts a request for one of the legacy system's paths. There are few names of programs."""
+        self._legacy.labels(endpoint, program).inc()
 
     def text(self, platform: Platform) -> bytes:
         """All figures. Where the database does not answer, those of the process."""

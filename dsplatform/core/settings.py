@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ def _legacy_secret(raw: str) -> str:
     if len(raw.encode()) < 16:
         raise ValueError("must have 16 bytes at least: a shorter one can be guessed from a token")
     return raw
+
+
+def _day(raw: str) -> date:
+    return date.fromisoformat(raw)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -203,6 +208,7 @@ class Settings:
     )
     legacy_timezone: str = _setting("Time zone of the legacy server, whose times have none", "UTC", _timezone)
     legacy_api: str = _setting("`on`: the API answers under the legacy system's paths, too", "off", _one_of("on", "off"))
+    legacy_sunset: date | None = _setting("From when on these paths are gone, as they tell: a date; empty: not known", "", _day, empty=None)
     legacy_url: str = _setting("Legacy server, whose answers are compared with ours; empty: none", "", _http_url)
     legacy_secret: str = _setting(
         "Signs the legacy API's tokens, as the legacy server did; empty: made of `DSPLATFORM_SECRET_KEY`", "", _legacy_secret, secret=True

@@ -93,6 +93,18 @@ class PermissionService:
         """The grants on the dataset in their order, those after the number `after`; those that have ended included."""
         return Grants(tx).page("dataset", dataset.id, after=after, limit=limit)
 
+    @requires_permission(PermissionType.ADMIN)
+    def set_permission(self, tx: Transaction, actor: Actor, dataset: DatasetRef, grantee: Grantee, right: PermissionType) -> Grant:
+        """Gives exactly this right, for good, in the place of whatever was granted to her on the dataset before, as one change. Raises
+        `GranteeMissing`, and `LastAdmin` as `revoke_grant` does."""
+        known = self._known(tx, grantee)
+        made = self._grant(tx, actor, known, right, "dataset", dataset.id, None)
+        for other in PermissionType:
+            before = Grants(tx).of(known, "dataset", dataset.id, other)
+            if before is not None and before.id != made.id:
+                self._revoke(tx, actor, "dataset", dataset.id, before.id)
+        return made
+
     # --- files -----------------------------------------------------------------------------------------------------------------
 
     @checks_permission(PermissionType.ADMIN)

@@ -62,7 +62,7 @@ class Sessions:
             "UPDATE users SET password_hash = :after WHERE id = :id AND password_hash = :before", id=user_id, before=before, after=after
         )
 
-    def begin(self, session_id: UUID, user_id: int, before: str, origin: Origin) -> bool:
+    def begin(self, session_id: UUID, user_id: int, before: str, origin: Origin, lifetime: timedelta = LIFETIME) -> bool:
         """A new session, if the password by which she came is still hers and she is active. Forgets what is no longer remembered."""
         self._tx.execute(
             "DELETE FROM sessions WHERE user_id = :user AND expires_at < now() - CAST(:remembered AS interval)",
@@ -78,7 +78,7 @@ class Sessions:
                 user=user_id,
                 before=before,
                 address=network(origin.address),
-                lifetime=LIFETIME,
+                lifetime=lifetime,
             )
             == 1
         )

@@ -7,6 +7,8 @@ is refused at the next request, since each asks for it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from dsplatform.core.access import internal, open_to_all
@@ -20,7 +22,9 @@ from dsplatform.permissions.attempts import Attempts
 from dsplatform.permissions.model import MissingRight, Unauthenticated
 from dsplatform.permissions.passwords import Passwords, acceptable
 from dsplatform.permissions.people_rows import People
-from dsplatform.permissions.session_rows import Sessions
+from dsplatform.permissions.session_rows import LIFETIME, Sessions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,12 @@ class SessionService:
     def login(self, username: str, password: str, origin: Origin) -> NewSession:
         """A new session of the user. Raises `Unauthenticated`, always the same, unless name and password are good; `TooMany` after too
         many attempts; `Unavailable` when too many passwords are being checked."""
-        for _ in range(
-            2
-        ):  # her password may change, or be hashed anew by another login, before the session begins: then all is asked again
-            actor, kept = self._identified(username, password, origin)
-            session_id = uuid4()
-            with self._db.transaction() as tx:
-                if Sessions(tx).begin(session_id, actor.user_id, kept, origin):
-                    tx.note(AuditEntry("session.login", "user", str(actor.user_id), actor, after={"session": str(session_id)}))
-                    return self._tokens(tx, session_id, actor.user_id)
-        raise _wrong()
+        return self._begun(username, password, origin, lambda tx, actor, session_id: self._tokens(tx, session_id, actor.user_id))
+
+    @internal("it says who is calling")
+    def begin(self, username: str, password: str, origin: Origin, *, lifetime: timedelta) -> tuple[Actor, UUID]:
+        """A new session without tokens of ours, for a door whose clients know tokens of another kind. Raises as `login` does."""
+        return self._begun(username, password, origin, lambda _tx, actor, session_id: (actor, session_id), lifetime)
 
     @internal("it says who is calling")
     def identify(self, username: str, password: str, origin: Origin) -> Actor:
@@ -90,7 +90,11 @@ class SessionService:
     @internal("it says who is calling")
     def authenticate(self, access_token: str, origin: Origin) -> Actor:
         """Whose session the access token belongs to. Raises `Unauthenticated` unless both are good now."""
-        session_id = self._access_tokens.session(access_token)
+        return self.holder(self._access_tokens.session(access_token), origin)
+
+    @internal("it says who is calling")
+    def holder(self, session_id: UUID, origin: Origin) -> Actor:
+        """Whose session it is. Raises `Unauthenticated` unless it is alive and she is active."""
         with self._db.autocommit() as tx:
             actor = Sessions(tx).actor(session_id, origin)
             if actor is None:
@@ -119,6 +123,21 @@ class SessionService:
                 raise Conflict("the password was changed by somebody else meanwhile: log in again")
             ended = Sessions(tx).end_all(actor.user_id, "password")
             tx.note(AuditEntry("user.password", "user", str(actor.user_id), actor, after={"sessions_ended": ended}))
+
+    def _begun(
+        self, username: str, password: str, origin: Origin, given: Callable[[Transaction, Actor, UUID], T], lifetime: timedelta = LIFETIME
+    ) -> T:
+        """What is given for a new session, in the transaction that begins it."""
+        for _ in range(
+            2
+        ):  # her password may change, or be hashed anew by another login, before the session begins: then all is asked again
+            actor, kept = self._identified(username, password, origin)
+            session_id = uuid4()
+            with self._db.transaction() as tx:
+                if Sessions(tx).begin(session_id, actor.user_id, kept, origin, lifetime):
+                    tx.note(AuditEntry("session.login", "user", str(actor.user_id), actor, after={"session": str(session_id)}))
+                    return given(tx, actor, session_id)
+        raise _wrong()
 
     def _identified(self, username: str, password: str, origin: Origin) -> tuple[Actor, str]:
         """The user, and the hash that is kept of her password. The work is the same whatever is wrong, and no connection is held
