@@ -10,17 +10,8 @@ from dsplatform.core.errors import Invalid
 from dsplatform.core.interfaces import AccessControl
 from dsplatform.core.types import PermissionType, PlatformRight, VersionId
 from dsplatform.core.values import DatasetRef
-from dsplatform.migration.remembered_rows import (
-    OldDataset,
-    OldLabel,
-    OldPointer,
-    OldUser,
-    OldVersion,
-    OldVersionMissing,
-    Remembered,
-    Wanted,
-    file_subject,
-)
+from dsplatform.migration.old_model import OldDataset, OldLabel, OldPointer, OldUser, OldVersion, OldVersionMissing, Wanted
+from dsplatform.migration.remembered_rows import Remembered, file_subject
 from dsplatform.migration.usage_rows import UsageRows, Used
 
 READ, USERS, OPERATE = PermissionType.READ, PlatformRight.USERS, PlatformRight.OPERATE

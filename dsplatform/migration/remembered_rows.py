@@ -5,131 +5,27 @@ that row; what has the id here is then known by 2^31 more, as is what has the nu
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from dsplatform.core.access import SEEN, among_seen, seen_by
 from dsplatform.core.database import Row, Transaction
-from dsplatform.core.domain import Actor, ValueObject
-from dsplatform.core.errors import NotFound
+from dsplatform.core.domain import Actor
 from dsplatform.core.types import MAIN
+from dsplatform.migration.old_model import (
+    OldDataset,
+    OldLabel,
+    OldPointer,
+    OldUser,
+    OldVersion,
+    OldVersionMissing,
+    VersionElsewhere,
+    Wanted,
+)
 
 APART = 2**31
 """How far from its own number something of ours is shown that has one of the legacy system's. Those have 31 bits."""
 NOTHING = 0
 """An id that nothing has."""
-
-
-class OldVersionMissing(NotFound):
-    """No version of that old id, or not one that the caller may see."""
-
-    code = "version_missing"
-
-
-class VersionElsewhere(OldVersionMissing):
-    """The version of that old id belongs to another dataset, which the caller may read."""
-
-
-@dataclass(frozen=True)
-class OldDataset(ValueObject):
-    """A dataset as old clients know it."""
-
-    id: int
-    name: str
-    description: str | None
-    created_by: int
-    created_at: datetime
-    updated_at: datetime
-    current_version: int | None
-    """The highest number; None: there is no version."""
-    file_type: str | None
-    file_size: int | None
-    """Of what is kept as the first component of that version."""
-    labels: tuple[tuple[int, str], ...] = ()
-    """(number, label)."""
-
-
-@dataclass(frozen=True)
-class OldVersion(ValueObject):
-    """A version as old clients know it. What has `new` in its name is ours."""
-
-    new_id: int
-    id: int
-    dataset_id: int
-    version_number: int
-    file_id: int
-    overlay_id: int
-    overlay_size: int
-    uploaded_by: int
-    parent_version_id: int | None
-    message: str | None
-    status: str
-    created_at: datetime
-    updated_at: datetime
-    component: str | None
-    """The name of the component that is *the* file of the version; None: it holds nothing."""
-    file_type: str | None
-    file_size: int | None
-
-
-@dataclass(frozen=True)
-class OldPointer(ValueObject):
-    """A branch or a tag as old clients know it."""
-
-    id: int
-    dataset_id: int
-    name: str
-    new_name: str
-    version_id: int
-    version_number: int
-    is_tag: bool
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True)
-class OldLabel(ValueObject):
-    """A label of datasets as old clients know it."""
-
-    id: int
-    name: str
-    description: str | None
-    usage: int
-
-
-@dataclass(frozen=True)
-class OldUser(ValueObject):
-    """A user as old clients know her."""
-
-    new_id: int
-    id: int
-    soeid: str
-    username: str
-    role_id: int
-    role_name: str
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True)
-class Wanted(ValueObject):
-    """Which datasets a list holds. The texts may hold `%` and `_`, which stand for any characters and any one."""
-
-    name: str | None = None
-    description: str | None = None
-    created_by: int | None = None
-    """The user's id here."""
-    labels: tuple[str, ...] = ()
-    """One of them, as it is written."""
-    text: str | None = None
-    """In the name; in the description and in labels, where these are to be searched."""
-    in_description: bool = False
-    in_labels: bool = False
-    created: tuple[datetime | None, datetime | None] = (None, None)
-    updated: tuple[datetime | None, datetime | None] = (None, None)
-    size: tuple[int | None, int | None] = (None, None)
-    versions: tuple[int | None, int | None] = (None, None)
 
 
 ORDERS = {
@@ -173,10 +69,9 @@ _FIRST = f"""
 """The component that is *the* file of a version `v`: the one called `main`, else the first by name."""
 
 _DATASETS = f"""
-SELECT d.id AS new_id, {shown("datasets", "d.id")} AS id,
+SELECT d.id AS new_id,
     CASE WHEN m.kept->>'given_name' <> d.name THEN d.name ELSE coalesce(m.kept->>'name', d.name) END AS name,
-    CASE WHEN d.description = '' AND coalesce(m.kept->>'description', 'x') <> '' THEN NULL ELSE d.description END AS description,
-    d.created_by AS creator, {shown("users", "d.created_by")} AS created_by, d.created_at,
+    nullif(d.description, '') AS description, d.created_by AS creator, d.created_at,
     greatest(d.updated_at, coalesce({_kept_time("m", "updated_at")}, d.created_at), v.created_at) AS updated_at,
     v.version_number AS current_version, CASE WHEN p.component_name IS NULL THEN NULL ELSE 'parquet' END AS file_type,
     p.file_size, d.labels
@@ -187,6 +82,9 @@ LEFT JOIN LATERAL (
 {_FIRST}
 WHERE d.deleted_at IS NULL
 """  # noqa: S608 - constants
+
+_NUMBERED = f"SELECT l.*, {shown('datasets', 'l.new_id')} AS id, {shown('users', 'l.creator')} AS created_by"
+"""Of rows of `_DATASETS` that are to be shown, so that numbers are not worked out for all others."""
 
 _VERSIONS = f"""
 SELECT v.id AS new_id, {shown("dataset_versions", "v.id")} AS id, {shown("datasets", "v.dataset_id")} AS dataset_id, v.version_number,
@@ -280,10 +178,11 @@ class Remembered:
         """Those that the actor may read, and how many there are in all. Where nothing is known by which they are ordered, these are last
         upwards and first downwards."""
         conditions, params = _conditions(wanted)
-        listed = f"{_DATASETS} AND {among_seen(actor)}"
+        direction = "DESC" if descending else "ASC"
         rows = self._tx.rows(
-            f"SELECT *, count(*) OVER () AS total FROM ({listed}) l WHERE {' AND '.join(conditions)} "  # noqa: S608 - constants
-            f"ORDER BY {ORDERS[order]} {'DESC' if descending else 'ASC'}, id {'DESC' if descending else 'ASC'} LIMIT :limit OFFSET :offset",
+            f"{_NUMBERED} FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY {ORDERS[order]} {direction}, "  # noqa: S608 - constants
+            f"new_id {direction}) AS place FROM ({_DATASETS} AND {among_seen(actor)}) c WHERE {' AND '.join(conditions)} "
+            "ORDER BY place LIMIT :limit OFFSET :offset) l ORDER BY place",
             zone=self._zone,
             limit=limit,
             offset=offset,
@@ -294,7 +193,7 @@ class Remembered:
 
     def dataset(self, new_id: int) -> OldDataset:
         """One that exists."""
-        return self._datasets(self._tx.rows(f"{_DATASETS} AND d.id = :id", zone=self._zone, id=new_id))[0]
+        return self._datasets(self._tx.rows(f"{_NUMBERED} FROM ({_DATASETS} AND d.id = :id) l", zone=self._zone, id=new_id))[0]
 
     def labels(self, actor: Actor) -> Sequence[OldLabel]:
         """The labels of the datasets that the actor may read, by name."""

@@ -54,6 +54,7 @@ WRONG = [
     ("LEGACY_TIMEZONE", "Mars/Olympus", "must be a time zone such as"),
     ("LEGACY_TIMEZONE", "../etc/localtime", "must be a time zone such as"),
     ("LEGACY_API", "yes", "must be one of on, off"),
+    ("LEGACY_SUNSET", "soon", "Invalid isoformat string"),
     ("LEGACY_URL", "localhost:8000", "must be an address such as"),
     ("LEGACY_SECRET", "secret", "must have 16 bytes at least"),
     ("LEGACY_ACCESS_MINUTES", "0", "must lie between 1 and 10080"),

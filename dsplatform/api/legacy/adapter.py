@@ -17,7 +17,7 @@ from dsplatform.core.errors import NotFound
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import DatasetMissing
-from dsplatform.migration.remembered_rows import OldDataset, OldVersion, VersionElsewhere
+from dsplatform.migration.old_model import OldDataset, OldVersion, VersionElsewhere
 from dsplatform.permissions.model import MissingRight
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from dsplatform.api.legacy.succession import succeeded_by
 from dsplatform.api.legacy.tokens import NOT_VALID, Holder, Unusable
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict
-from dsplatform.migration.remembered_rows import OldUser
+from dsplatform.migration.old_model import OldUser
 from dsplatform.permissions.model import Unauthenticated
 
 router = APIRouter(prefix="/api/users")
