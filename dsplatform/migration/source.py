@@ -5,6 +5,7 @@ raises, so that an error is never taken for the end of a table.
 """
 
 import json
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +20,10 @@ from psycopg.adapt import Transformer
 from psycopg.types.json import set_json_loads
 
 from dsplatform.core.errors import Invalid, Unavailable
+from dsplatform.migration.catalogue import KEYS, read
 from dsplatform.migration.model import Generation, SourceRow
 
-KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "dataset_tags": ("dataset_id", "tag_id"),
-        "dataset_version_files": ("version_id", "file_id"),
-        "dataset_permissions": ("dataset_id", "user_id"),
-        "file_permissions": ("file_id", "user_id"),
-        "dataset_statistics": ("version_id",),
-    }
-)
-"""The columns that tell a table's rows apart, where that is not `id`."""
+__all__ = ["KEYS", "Inline", "LegacyDatabase", "LegacyUnsupported", "Snapshot"]
 
 NEEDED = ("roles", "users", "files", "datasets", "dataset_versions")
 PORTION_BYTES = 32 * 1024 * 1024
@@ -101,24 +94,14 @@ class LegacyDatabase:
             connection.close()
 
 
-@dataclass(frozen=True)
-class _Table:
-    oid: int
-    columns: tuple[str, ...]
-    types: Mapping[str, str]
-    required: frozenset[str]
-    key: tuple[str, ...]
-    single: bool
-    """Whether no two rows can have one key."""
-
-
 class Snapshot:
     """One moment of the legacy database. For one thread."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
         self._sizes: dict[str, int] = {}
-        self._tables = self._read_catalog()
+        self._streams = 0
+        self._tables = read(connection)
         self.tables = frozenset(self._tables)
 
     @cached_property
@@ -130,9 +113,20 @@ class Snapshot:
         """Whether the table is there, and the column."""
         return table in self._tables and (column is None or column in self._tables[table].types)
 
-    def type_of(self, table: str, column: str) -> str | None:
-        """The column's type as PostgreSQL writes it; None: there is none."""
-        return self._tables[table].types.get(column) if table in self._tables else None
+    def columns(self, table: str) -> Mapping[str, str]:
+        """Its columns in order, with their types."""
+        return self._tables[table].types
+
+    @property
+    def encoding(self) -> str:
+        """Of the database: `UTF8`, or `SQL_ASCII`, which takes any bytes for text."""
+        return self._connection.info.parameter_status("server_encoding") or ""
+
+    @property
+    def server_version(self) -> str:
+        """As `16.2`."""
+        number = self._connection.info.server_version
+        return f"{number // 10_000}.{number % 10_000}"
 
     def key_of(self, table: str) -> tuple[str, ...]:
         """The columns by which the table is read in order."""
@@ -173,10 +167,47 @@ class Snapshot:
         where = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}))").format(_names(key), arrays)
         return self._rows(table, where, [list(column) for column in zip(*keys, strict=True)]) if keys else []
 
+    def keys(self, table: str, after: tuple[int, ...] | None, limit: int) -> list[tuple[int, ...]]:
+        """The next keys in order, behind `after`; each once."""
+        key = self._tables[table].key
+        marks = sql.SQL(", ").join([sql.Placeholder()] * len(key))
+        behind = sql.SQL("WHERE ROW({}) > ROW({})").format(_names(key), marks) if after is not None else sql.SQL("")
+        statement = sql.SQL("SELECT DISTINCT {0} FROM {1} {2} ORDER BY {0} LIMIT {3}").format(
+            _names(key), sql.Identifier(table), behind, sql.Literal(limit)
+        )
+        return self._fetch(statement, after or ())[1]
+
+    def there(self, table: str, keys: Sequence[tuple[int, ...]]) -> set[tuple[int, ...]]:
+        """Those of the keys that the table has."""
+        key = self._tables[table].key
+        arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(key))
+        statement = sql.SQL("SELECT {0} FROM {1} WHERE ({0}) IN (SELECT * FROM unnest({2}))").format(
+            _names(key), sql.Identifier(table), arrays
+        )
+        return set(self._fetch(statement, [list(column) for column in zip(*keys, strict=True)])[1]) if keys else set()
+
     def where(self, table: str, column: str, values: Sequence[int]) -> Sequence[SourceRow]:
         """The rows whose column has one of the values, in the order of the key."""
         where = sql.SQL(" WHERE {} = ANY(%s)").format(sql.Identifier(column))
         return self._rows(table, where, [list(values)]) if values else []
+
+    def naming(self, table: str, column: str, values: Sequence[int]) -> set[int]:
+        """Those of the values that a row of the table has in the column."""
+        # One look per value: most have an index to look in, and a value that many rows have costs no more.
+        statement = sql.SQL("SELECT v FROM unnest(%s::bigint[]) v WHERE EXISTS (SELECT FROM {} t WHERE t.{} = v)").format(
+            sql.Identifier(table), sql.Identifier(column)
+        )
+        return {value for (value,) in self._fetch(statement, (list(values),))[1]}
+
+    def named(self, table: str, column: str) -> array[int]:
+        """Every value that a row of the table has in the column, eight bytes each."""
+        values = array("q")
+        statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL").format(*map(sql.Identifier, (column, table, column)))
+        with _answering(), self._connection.cursor(name="named") as cursor:
+            cursor.itersize = 50_000
+            cursor.execute(statement)
+            values.extend(value for (value,) in cursor)
+        return values
 
     def inline(self, table: str, column: str, key: tuple[int, ...]) -> Iterator[bytes]:
         """The bytes of an `Inline`, in pieces of some MiB."""
@@ -193,9 +224,27 @@ class Snapshot:
             yield piece
             start += len(piece)
 
-    def tuples(self, statement: LiteralString | sql.Composed, *params: object) -> list[tuple[Any, ...]]:
-        """The answer to a question of the caller's own. Text that is no valid UTF-8 comes as bytes."""
-        columns, rows, broken = self._fetch(sql.SQL(statement) if isinstance(statement, str) else statement, params)
+    def tuples(self, statement: LiteralString, *params: object, **names: str) -> list[tuple[Any, ...]]:
+        """The answer to a question of the caller's own. `names` are tables and columns that the statement has as `{name}`. Text that is no
+        valid UTF-8 comes as bytes."""
+        return self._answer(_named(statement, names), params)
+
+    def stream(self, statement: LiteralString, *params: object, size: int = 5_000, **names: str) -> Iterator[list[tuple[Any, ...]]]:
+        """The same, `size` rows at a time, however many there are: the server keeps what was not asked for yet."""
+        self._streams += 1
+        cursor = sql.Identifier(f"dsplatform_{self._streams}")
+        with _answering():
+            declared = sql.SQL("DECLARE {} NO SCROLL CURSOR FOR ").format(cursor) + _named(statement, names)
+            self._connection.execute(declared, params or None)
+        try:
+            while portion := self._answer(sql.SQL("FETCH {} FROM {}").format(sql.Literal(size), cursor), ()):
+                yield portion
+        finally:
+            if self._connection.info.transaction_status == pq.TransactionStatus.INTRANS:
+                self._connection.execute(sql.SQL("CLOSE {}").format(cursor))
+
+    def _answer(self, statement: sql.SQL | sql.Composed, params: Sequence[object]) -> list[tuple[Any, ...]]:
+        columns, rows, broken = self._fetch(statement, params)
         for at, cells in broken.items():
             row = list(rows[at])
             for column, raw in cells.items():
@@ -247,7 +296,7 @@ class Snapshot:
     ) -> tuple[list[str], list[tuple[Any, ...]], dict[int, dict[str, bytes]]]:
         """Columns, rows, and what of them cannot be held, by row and column."""
         with _answering(), self._connection.cursor() as cursor:
-            cursor.execute(statement, params)
+            cursor.execute(statement, params or None)
             result = cursor.pgresult
             assert result is not None  # every statement here asks for rows
             assert cursor.description is not None
@@ -258,32 +307,6 @@ class Snapshot:
                 except (ValueError, RecursionError, psycopg.DataError):
                     pass  # a value that cannot be held: each by itself, from the answer that is there
             return columns, *_one_by_one(result, columns, Transformer(self._connection))
-
-    def _read_catalog(self) -> dict[str, _Table]:
-        tables: dict[str, _Table] = {}
-        found = self._connection.execute(
-            "SELECT c.oid, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum), "
-            "array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum), array_agg(a.attnotnull ORDER BY a.attnum) "
-            "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-            "WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace "
-            "GROUP BY c.oid, c.relname"
-        ).fetchall()
-        unique: dict[int, list[set[str]]] = {}
-        for oid, columns in self._connection.execute(
-            "SELECT i.indrelid, array_agg(a.attname::text) FROM pg_index i "
-            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[]) "
-            "WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid, i.indrelid"
-        ):
-            unique.setdefault(oid, []).append({_text(column) for column in columns})
-        for oid, name, columns, types, required in found:
-            key = KEYS.get(_text(name), ("id",))
-            named = [_text(column) for column in columns]
-            if set(key) <= set(named):
-                needed = frozenset(column for column, not_null in zip(named, required, strict=True) if not_null)
-                of_type = dict(zip(named, map(_text, types), strict=True))
-                single = any(one <= set(key) for one in unique.get(oid, []))
-                tables[_text(name)] = _Table(oid, tuple(named), of_type, needed, key, single)
-        return tables
 
     def _generation(self) -> Generation:
         if self._fetch(sql.SQL("SELECT 1 FROM pg_namespace WHERE nspname = 'dsa_core'"), ())[1]:
@@ -347,8 +370,9 @@ def _names(columns: Sequence[str], after: LiteralString = "") -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(column) + sql.SQL(after) for column in columns)
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _named(statement: LiteralString, names: Mapping[str, str]) -> sql.SQL | sql.Composed:
+    named = {name: sql.Identifier(identifier) for name, identifier in names.items()}
+    return sql.SQL(statement).format(**named) if named else sql.SQL(statement)
 
 
 @contextmanager
