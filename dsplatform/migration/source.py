@@ -199,7 +199,7 @@ class Snapshot:
         )
         return {value for (value,) in self._fetch(statement, (list(values),))[1]}
 
-    def named(self, table: str, column: str) -> array[int]:
+    def named(self, table: str, column: str) -> "array[int]":
         """Every value that a row of the table has in the column, eight bytes each."""
         values = array("q")
         statement = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL").format(*map(sql.Identifier, (column, table, column)))
