@@ -201,5 +201,5 @@ def plain(url: str) -> str:
 @contextmanager
 def connected(url: str) -> Iterator[psycopg.Connection]:
     """One connection, one transaction, committed at the end."""
-    with psycopg.connect(plain(url)) as connection:
+    with psycopg.connect(plain(url), client_encoding="UTF8") as connection:
         yield connection

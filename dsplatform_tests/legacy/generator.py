@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from dsplatform_tests.legacy import ddl
 from dsplatform_tests.legacy.ddl import Generation
 from dsplatform_tests.legacy.oddities import plant
-from dsplatform_tests.legacy.rows import OLD_MOUNT, PASSWORD, TIMEZONE, Key, Row, Rows
+from dsplatform_tests.legacy.rows import OLD_MOUNT, PASSWORD, TIMEZONE, Key, Row, Rows, key_columns
 
 __all__ = ["build", "Built", "Key", "OLD_MOUNT", "PASSWORD", "TIMEZONE"]
 
@@ -74,8 +74,8 @@ def build(
             return Built(url, generation, folder, {}, [], {})
         step = min(600.0, 4 * 365 * 86_400 / (1 + datasets * (versions + 3)))
         rows = Rows(generation, folder, seed, shared_files, oddities, phase_1, step)
-        _people(rows)
-        _clean(rows, datasets, versions, attachments)
+        people(rows)
+        clean(rows, datasets, versions, attachments)
         if oddities:
             plant(rows)
         counts = write(connection, rows)
@@ -92,7 +92,7 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _people(rows: Rows) -> None:
+def people(rows: Rows) -> None:
     """Ids 1 and 2 are what the old code takes for admin and manager. The first six users are those who upload."""
     admin, manager, analyst = (
         rows.add("roles", id=number, role_name=name, description=None) for number, name in enumerate(("admin", "manager", "analyst"), 1)
@@ -101,7 +101,7 @@ def _people(rows: Rows) -> None:
         rows.user(role)
 
 
-def _clean(rows: Rows, datasets: int, versions: int, attachments: int) -> None:
+def clean(rows: Rows, datasets: int, versions: int, attachments: int) -> None:
     """Datasets with nothing odd."""
     rng = rows.rng
     labels = [rows.label(f"label {number}") for number in range(1, min(datasets, 20) + 1)]
@@ -230,6 +230,11 @@ def write(connection: psycopg.Connection, rows: Rows) -> dict[str, int]:
         if columns[table][0][0] == "id":
             statement = SQL("SELECT setval(pg_get_serial_sequence(%s, 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM {}")
             connection.execute(statement.format(Identifier(table)), [table])
+    for table, row, column, value in rows.raw:
+        statement = SQL("UPDATE {} SET {} = convert_from(%s, 'SQL_ASCII') WHERE {}").format(
+            Identifier(table), Identifier(column), SQL(" AND ").join(SQL("{} = %s").format(Identifier(name)) for name in key_columns(table))
+        )
+        connection.execute(statement, [value, *(row[name] for name in key_columns(table))])
     return {table: len(rows.tables[table]) for table in columns}
 
 

@@ -41,6 +41,19 @@ class Key(NamedTuple):
     id: tuple[int, ...]
 
 
+_KEYS = {
+    "dataset_version_files": ("version_id", "file_id"),
+    "dataset_tags": ("dataset_id", "tag_id"),
+    "dataset_permissions": ("dataset_id", "user_id"),
+    "file_permissions": ("file_id", "user_id"),
+}
+
+
+def key_columns(table: str) -> tuple[str, ...]:
+    """The primary key of a table."""
+    return _KEYS.get(table, ("id",))
+
+
 @dataclass
 class Rows:
     """Rows by table. A row may have columns that the generation does not have; they are left out when it is written."""
@@ -58,6 +71,8 @@ class Rows:
     """Seconds that lie between two things that happened, at most."""
     tables: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     planted: dict[str, list[Key]] = field(default_factory=lambda: defaultdict(list))
+    raw: list[tuple[str, Row, str, bytes]] = field(default_factory=list)
+    """Texts of any bytes: table, row, column, bytes. Only a database of encoding SQL_ASCII takes all."""
     stray: list[Path] = field(default_factory=list)
     """Files on disk that no row names."""
 
@@ -98,8 +113,7 @@ class Rows:
 
     def plant(self, oddity: str, table: str, *rows: Row) -> None:
         """Notes that these rows are the oddity."""
-        keys = {"dataset_version_files": ("version_id", "file_id"), "dataset_permissions": ("dataset_id", "user_id")}.get(table, ("id",))
-        self.planted[oddity] += [Key(table, tuple(row[name] for name in keys)) for row in rows]
+        self.planted[oddity] += [Key(table, tuple(row[name] for name in key_columns(table))) for row in rows]
 
     # People
 
@@ -350,8 +364,8 @@ class Rows:
     def label(self, name: str, description: str | None = "of the catalogue") -> Row:
         return self.add("tags", name=name, tag_name=name, description=description)
 
-    def labelled(self, dataset: Row, tag: Row) -> None:
-        self.add("dataset_tags", id=None, dataset_id=dataset["id"], tag_id=tag["id"])
+    def labelled(self, dataset: Row, tag: Row) -> Row:
+        return self.add("dataset_tags", id=None, dataset_id=dataset["id"], tag_id=tag["id"])
 
     def plain(
         self, name: str | None = None, owner: Row | None = None, *, versions: int = 1, attachments: int = 0, schema: bool = True
