@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dsplatform.core import private_files
 from dsplatform.core.access import internal, requires_right
@@ -38,7 +39,10 @@ from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
+from dsplatform.migration.locating import Locator
 from dsplatform.migration.remembered import LegacyService
+from dsplatform.migration.service import MigrationService
+from dsplatform.migration.source import LegacyDatabase
 from dsplatform.permissions.accounts import AccountService
 from dsplatform.permissions.attempts import Attempts
 from dsplatform.permissions.audit import AuditService
@@ -95,6 +99,7 @@ class Platform:
     contracts: ContractService
     ingestion: IngestionService
     legacy: LegacyService
+    migration: MigrationService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
 
@@ -224,6 +229,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             contracts,
             ingestion,
             LegacyService(db, permissions, settings.legacy_timezone),
+            _migration(settings, db, files, permissions),
         )
 
 
@@ -232,6 +238,13 @@ def _storage(settings: Settings) -> StorageBackend:
     if settings.storage_url.startswith("s3://"):
         return S3Storage(S3Address.parse(settings.storage_url), settings.home / "spool")
     return LocalStorage(Path(settings.storage_url))
+
+
+def _migration(settings: Settings, db: Database, files: FileService, access: PermissionService) -> MigrationService:
+    """What brings over the legacy system of the settings."""
+    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
+    legacy = LegacyDatabase(settings.legacy_database_url)
+    return MigrationService(db, files, access, legacy, locator, ZoneInfo(settings.legacy_timezone))
 
 
 def _drop(settings: Settings) -> Drop:

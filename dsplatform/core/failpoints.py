@@ -40,6 +40,9 @@ POINTS: dict[str, str] = {
     "scrub.marked": "Q1",
     "version.emptying": "D1",
     "dataset.reaping": "D1",
+    "legacy.begun": "L1",
+    "legacy.landed": "L1",
+    "legacy.committed": "L2",
 }
 """Every point, and the row of the crash matrix that it stands for. A test compares this list with the calls and with the matrix."""
 

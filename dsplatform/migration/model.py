@@ -190,6 +190,9 @@ RULES: Mapping[Rule, Meaning] = {
     Rule.OVERLAY: Meaning("the overlay's file was never written; versions have overlays of ours", "nothing", False),
 }
 
+KEPT_WHOLE = frozenset({Rule.NO_HOME, Rule.ORPHAN_FILE})
+"""Of what is left behind by these rules the whole row is kept, to look at."""
+
 
 def meaning(code: str) -> Meaning:
     """Of a reason or a rule."""

@@ -60,23 +60,31 @@ class Step(Generic[P]):
     attached: tuple[Entity, ...] = ()
     """Tables whose rows come with rows of this one, as `Group.more`, and are accounted for by this step. A row of theirs that comes with
     none is quarantined as `orphan_parent` by the service."""
+    leaf = False
+    """Whether nothing refers to what came of its rows, so that `settle` ends what is gone before anything else takes its name. The rows of
+    other tables end after all that refers to them has landed."""
     batch = 1_000
     """Rows that are read at once."""
 
     def begin(self, tx: Transaction, highest: Key | None) -> None:
         """Before the first row of each pass, with the table's highest key; also of one that goes on after a crash."""
 
-    def gather(self, source: Snapshot, rows: Sequence[SourceRow]) -> Sequence[Group]:  # noqa: ARG002 - of those who need it
+    def gather(self, source: Snapshot, rows: Sequence[SourceRow]) -> Sequence[Group]:
         """The rows with those that land together with them, in the same order."""
         return [Group(row) for row in rows]
 
-    def needs(self, groups: Sequence[Group]) -> Mapping[Entity, Collection[Key]]:  # noqa: ARG002 - of those who need it
+    def portions(self, groups: Sequence[Group]) -> Iterable[Sequence[Group]]:
+        """The groups divided, in order, into what is worth a transaction: where some rows mean far more work than others."""
+        return [groups]
+
+    def needs(self, groups: Sequence[Group]) -> Mapping[Entity, Collection[Key]]:
         """Rows of earlier tables that these refer to. `settle` lands those of them first that were left behind by a rule."""
         return {}
 
     def prepare(self, source: Snapshot, groups: Sequence[Group]) -> AbstractContextManager[Prepared[P]]:
-        """Whatever takes long or moves bytes; no transaction is open. The block lasts until the batch is committed."""
-        raise NotImplementedError
+        """Whatever takes long or moves bytes; no transaction is open. The block lasts until the batch is committed. By default there is
+        nothing to prepare, and `Prepared.work` is None."""
+        return nullcontext(Prepared(None))  # type: ignore[arg-type]  # of a `Step[None]`
 
     def land(self, tx: Transaction, groups: Sequence[Group], prepared: Prepared[P]) -> Iterable[Landed]:
         """Writes the groups that were prepared to the platform's tables. May be called again with the same, after a rollback."""
@@ -86,11 +94,11 @@ class Step(Generic[P]):
         """These rows do not exist any more: gives what came of them the soft end that the platform has for it. The service marks the id
         map."""
 
-    def owners(self, tx: Transaction, source: Snapshot, attached: Sequence[tuple[Entity, Key]]) -> Collection[Key]:  # noqa: ARG002 - of those who need it
+    def owners(self, tx: Transaction, source: Snapshot, attached: Sequence[tuple[Entity, Key]]) -> Collection[Key]:
         """The rows of this table that rows of attached tables belong to, or belonged to when they landed."""
         return ()
 
-    def dependents(self, source: Snapshot, keys: Sequence[Key]) -> Mapping[Entity, Collection[Key]]:  # noqa: ARG002 - of those who need it
+    def dependents(self, source: Snapshot, keys: Sequence[Key]) -> Mapping[Entity, Collection[Key]]:
         """Rows that have to land again after these changed, though they did not change themselves. `settle` sees to it."""
         return {}
 

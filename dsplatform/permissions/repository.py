@@ -47,6 +47,7 @@ users = Table(
     Column("is_active", Boolean, nullable=False, server_default="true"),
     Column("is_service", Boolean, nullable=False, server_default="false"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_users_bcrypt", "password_hash", postgresql_where=text("password_hash LIKE '$2%'")),  # passwords of a legacy system
 )
 
 groups = Table(

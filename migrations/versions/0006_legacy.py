@@ -141,6 +141,56 @@ CREATE TABLE legacy_usage (
     """,
     # Old clients sort by it. Null: nothing but its versions has changed.
     "ALTER TABLE datasets ADD COLUMN updated_at timestamptz",
+    # Ids given out here begin far above those of the legacy system, which goes on giving out its own. Sequences are the owner's alone.
+    """
+CREATE FUNCTION legacy_lead(name text, highest bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+  sequence text := pg_get_serial_sequence(name, 'id');
+  reached bigint;
+BEGIN
+  IF name NOT IN ('roles', 'users', 'datasets', 'dataset_versions') OR highest NOT BETWEEN 0 AND 2147483647 THEN
+    RAISE EXCEPTION 'ids of % cannot begin above %', name, highest;
+  END IF;
+  EXECUTE format('SELECT last_value FROM %s', sequence) INTO reached;
+  IF reached < highest + 1000000 THEN
+    PERFORM setval(sequence, highest + 1000000);
+  END IF;
+END $$
+    """,
+    # Nobody changes a version, the services neither. An imported one follows the legacy system, overlay and all: this changes those alone,
+    # and writes down which references came and went, as the triggers do for rows that are added and deleted.
+    """
+CREATE FUNCTION legacy_land_again(
+    version bigint, number integer, said text, parent bigint, document bigint, components integer, bytes bigint, author bigint, at timestamptz
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+  before bigint;
+BEGIN
+  SELECT overlay_file_id INTO before FROM dataset_versions WHERE id = version AND imported FOR UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'version % was not imported: it does not change', version;
+  END IF;
+  UPDATE dataset_versions SET version_number = number, message = said, parent_version_id = parent, overlay_file_id = document,
+    component_count = components, total_bytes = bytes, created_by = author, created_at = at
+  WHERE id = version AND (version_number, message, parent_version_id, overlay_file_id, component_count, total_bytes, created_by, created_at)
+    IS DISTINCT FROM (number, said, parent, document, components, bytes, author, at);
+  IF before <> document THEN
+    INSERT INTO file_reference_deltas (file_id, delta) VALUES (before, -1), (document, 1);
+    INSERT INTO gc_queue (file_id, review_after) VALUES (before, now() + interval '24 hours')
+      ON CONFLICT (file_id) DO UPDATE SET review_after = excluded.review_after;
+  END IF;
+END $$
+    """,
+    # Names in it mean our own tables, whatever the caller's path is, and temporary ones last.
+    """
+DO $$ BEGIN
+  EXECUTE format(
+    'ALTER FUNCTION legacy_land_again(bigint, integer, text, bigint, bigint, integer, bigint, bigint, timestamptz) SET search_path = %I, pg_temp',
+    current_schema());
+END $$
+    """,
+    # While a password of the legacy system is kept, each login costs what comparing one costs.
+    "CREATE INDEX ix_users_bcrypt ON users (password_hash) WHERE password_hash LIKE '$2%'",
 )
 
 TABLES = (
@@ -168,6 +218,9 @@ def downgrade() -> None:
         "DO $$ BEGIN IF EXISTS (SELECT FROM dataset_versions WHERE imported) THEN "
         "RAISE EXCEPTION 'there are imported versions: what tells them apart is not taken away'; END IF; END $$"
     )
+    op.execute("DROP INDEX ix_users_bcrypt")
+    op.execute("DROP FUNCTION legacy_lead(text, bigint)")
+    op.execute("DROP FUNCTION legacy_land_again(bigint, integer, text, bigint, bigint, integer, bigint, bigint, timestamptz)")
     for table in TABLES:
         op.execute(f"DROP TABLE {table}")
     op.execute("ALTER TABLE datasets DROP COLUMN held")
