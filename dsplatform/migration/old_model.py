@@ -100,16 +100,16 @@ class OldUser(ValueObject):
 
 @dataclass(frozen=True)
 class Wanted(ValueObject):
-    """Which datasets a list holds. The texts may hold `%` and `_`, which stand for any characters and any one."""
+    """Which datasets a list holds. Name and description may hold `%` and `_`, which stand for any characters and for any one."""
 
     name: str | None = None
     description: str | None = None
-    created_by: int | None = None
-    """The user's id here."""
+    created_by: tuple[int, ...] | None = None
+    """One of these users, by their ids here."""
     labels: tuple[str, ...] = ()
     """One of them, as it is written."""
-    text: str | None = None
-    """In the name; in the description and in labels, where these are to be searched."""
+    words: tuple[str, ...] = ()
+    """All of them in the name; or in the description or in a label, where these are to be searched."""
     in_description: bool = False
     in_labels: bool = False
     created: tuple[datetime | None, datetime | None] = (None, None)

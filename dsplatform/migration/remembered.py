@@ -10,11 +10,15 @@ from dsplatform.core.errors import Invalid
 from dsplatform.core.interfaces import AccessControl
 from dsplatform.core.types import PermissionType, PlatformRight, VersionId
 from dsplatform.core.values import DatasetRef
+from dsplatform.migration.old_datasets import OldDatasets
+from dsplatform.migration.old_files import FilePlace, OldFile, OldFiles
 from dsplatform.migration.old_model import OldDataset, OldLabel, OldPointer, OldUser, OldVersion, OldVersionMissing, Wanted
-from dsplatform.migration.remembered_rows import Remembered, file_subject
+from dsplatform.migration.old_numbers import OldNumbers, file_subject
+from dsplatform.migration.remembered_rows import Remembered
 from dsplatform.migration.usage_rows import UsageRows, Used
 
-READ, USERS, OPERATE = PermissionType.READ, PlatformRight.USERS, PlatformRight.OPERATE
+READ, WRITE, ADMIN = PermissionType
+USERS, OPERATE = PlatformRight.USERS, PlatformRight.OPERATE
 _MEANS = "what a number means says nothing about what is there"
 
 
@@ -33,25 +37,25 @@ class LegacyService:
     def dataset_id(self, number: int) -> int:
         """The id here of the dataset that old clients know by the number; nothing need have it."""
         with self._db.autocommit() as tx:
-            return self._old(tx).new_id("datasets", number)
+            return OldNumbers(tx).new_id("datasets", number)
 
     @internal(_MEANS)
     def user_id(self, number: int) -> int:
         """The same of a user."""
         with self._db.autocommit() as tx:
-            return self._old(tx).new_id("users", number)
+            return OldNumbers(tx).new_id("users", number)
 
     @internal(_MEANS)
     def dataset_number(self, dataset: DatasetRef) -> int:
         """The number by which old clients know the dataset."""
         with self._db.autocommit() as tx:
-            return self._old(tx).dataset(dataset.id).id
+            return self._datasets(tx).get(dataset.id).id
 
     @internal(_MEANS)
     def file_numbers(self, parts: Collection[tuple[VersionId, str]]) -> Mapping[tuple[VersionId, str], int]:
         """The number of each (version, component) that is not one of the legacy system's."""
         with self._db.autocommit() as tx:
-            found = self._old(tx).numbers("file", [file_subject(*part) for part in parts])
+            found = OldNumbers(tx).numbers("file", [file_subject(*part) for part in parts])
         return {part: found[file_subject(*part)] for part in parts}
 
     @internal("it says who acts, before anything is asked for")
@@ -74,18 +78,32 @@ class LegacyService:
     ) -> tuple[Sequence[OldDataset], int]:
         """Datasets that the actor may read, and how many there are in all; the first `offset` of them are left out."""
         with self._db.autocommit() as tx:
-            return self._old(tx).datasets(actor, wanted, order=order, descending=descending, limit=limit, offset=min(offset, 2**62))
+            return self._datasets(tx).page(actor, wanted, order=order, descending=descending, limit=limit, offset=min(offset, 2**62))
+
+    @open_to_all("it counts what the caller may read")
+    def facets(self, actor: Actor, wanted: Wanted) -> tuple[Mapping[str, int], Mapping[str, int], int]:
+        """Of all these datasets: how often each label and each creator's number is among them, and how many have a file."""
+        with self._db.autocommit() as tx:
+            return self._datasets(tx).facets(actor, wanted)
 
     @open_to_all("it lists the labels of what the caller may read")
     def labels(self, actor: Actor) -> Sequence[OldLabel]:
         """The labels of these datasets, by name."""
         with self._db.autocommit() as tx:
-            return self._old(tx).labels(actor)
+            return self._datasets(tx).labels(actor)
+
+    @requires_permission(WRITE)
+    def may_write(self, _tx: Transaction, _actor: Actor, _dataset: DatasetRef) -> None:
+        """Nothing, where the actor may write the dataset: the old server asked that before it looked at what was sent."""
+
+    @requires_permission(ADMIN)
+    def may_administer(self, _tx: Transaction, _actor: Actor, _dataset: DatasetRef) -> None:
+        """The same where she may administer it."""
 
     @requires_permission(READ)
     def dataset(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> OldDataset:
         """One dataset."""
-        return self._old(tx).dataset(dataset.id)
+        return self._datasets(tx).get(dataset.id)
 
     @requires_permission(READ)
     def versions(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, *, limit: int | None = None) -> Sequence[OldVersion]:
@@ -109,13 +127,29 @@ class LegacyService:
     @requires_permission(READ)
     def these(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version_ids: Sequence[VersionId]) -> Sequence[OldVersion]:
         """Those of the versions, by our ids, that belong to the dataset and live; in this order."""
-        number = self._old(tx).dataset(dataset.id).id
+        number = self._datasets(tx).get(dataset.id).id
         return [version for version in self._old(tx).these(version_ids) if version.dataset_id == number]
+
+    @requires_permission(READ)
+    def files(self, tx: Transaction, _actor: Actor, dataset: DatasetRef, version: OldVersion) -> Sequence[OldFile]:
+        """What a version of the dataset holds, in its order."""
+        return OldFiles(tx).of(dataset.id, version.new_id, version.component)
+
+    @open_to_all("it finds what the caller may read")
+    def file_place(self, actor: Actor, number: int) -> FilePlace | None:
+        """Where the file lies that old clients know by the number; None, also for what the actor may not read."""
+        with self._db.autocommit() as tx:
+            return OldFiles(tx).place(actor, number, OldNumbers(tx).subject("file", number))
 
     @requires_permission(READ)
     def pointers(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[OldPointer]:
         """Branches, then tags, each in the order of their names."""
         return self._old(tx).pointers(dataset.id)
+
+    @requires_permission(ADMIN)
+    def levels(self, tx: Transaction, _actor: Actor, dataset: DatasetRef) -> Sequence[tuple[int, PermissionType]]:
+        """(user's number, right) of each grant to a single user that counts now, by both."""
+        return self._old(tx).levels(dataset.id)
 
     # --- users -----------------------------------------------------------------------------------------------------------------
 
@@ -161,3 +195,6 @@ class LegacyService:
 
     def _old(self, tx: Transaction) -> Remembered:
         return Remembered(tx, self._zone)
+
+    def _datasets(self, tx: Transaction) -> OldDatasets:
+        return OldDatasets(tx, self._zone)

@@ -1,9 +1,9 @@
 """What all old endpoints share: the old numbers of things, the old words of refusals, the old form of times. It decides nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Path, Request
@@ -18,9 +18,7 @@ from dsplatform.core.types import PermissionType
 from dsplatform.core.values import DatasetRef
 from dsplatform.datasets.model import DatasetMissing
 from dsplatform.migration.old_model import OldDataset, OldVersion, VersionElsewhere
-from dsplatform.permissions.model import MissingRight
-
-T = TypeVar("T")
+from dsplatform.permissions.model import Grantee, MissingRight
 
 DatasetNumber = Annotated[int, Path(gt=0)]
 VersionNumber = Annotated[int, Path(gt=0)]
@@ -57,6 +55,12 @@ class LegacyDatasetAdapter:
         except NotFound as err:
             raise Answer(404, f"Version {version_number} not found") from err
 
+    def grantee(self, number: int) -> Grantee | None:
+        """The user whom old clients know by the number, as one to whom rights are granted; None: there is none."""
+        new_id = self.services.legacy.user_id(number)
+        found = self.services.legacy.people([new_id]).get(new_id)
+        return None if found is None else Grantee("user", found.new_id, found.username)
+
     @contextmanager
     def refusing(self, refusal: str, number: int | None = None) -> Iterator[None]:
         """Says a missing right in the old words; and, where the dataset went meanwhile, that it is not there."""
@@ -70,6 +74,10 @@ class LegacyDatasetAdapter:
             raise Answer(404, f"Dataset {number} not found") from err
 
     # --- forms -----------------------------------------------------------------------------------------------------------------
+
+    def instant(self, given: datetime | None) -> datetime | None:
+        """What a client's time means, if there is one: without a zone it is one of the old server's clock."""
+        return given if given is None or given.tzinfo else given.replace(tzinfo=self._zone)
 
     def naive(self, moment: datetime) -> datetime:
         """The moment as the old server's clock showed it, without a zone."""
@@ -106,16 +114,6 @@ class LegacyDatasetAdapter:
             versions=[self.version_shape(each) for each in versions] if versions else None,
             tags=[shapes.Tag(id=number, name=name) for number, name in found.labels] or None,
         )
-
-
-def repeated(work: Callable[[], T], moved: type[Exception], attempts: int = 5) -> T:
-    """What `work` gives, tried again while somebody else is quicker: the old server asked nobody where a branch was."""
-    for _ in range(attempts - 1):
-        try:
-            return work()
-        except moved:
-            continue
-    return work()
 
 
 async def _adapter(request: Request, services: Services) -> LegacyDatasetAdapter:

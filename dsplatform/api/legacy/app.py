@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dsplatform.api.legacy import errors, users
+from dsplatform.api.legacy import datasets, errors, overlaid, pointers, rights, searching, users
 from dsplatform.api.legacy.succession import Succession, Usage
 from dsplatform.api.legacy.tokens import LegacyTokens
 from dsplatform.bootstrap import Platform
@@ -27,7 +27,7 @@ MAX_BODY = 8 * 1024 * 1024
 WRITE_SECONDS = 10.0
 """How often what was counted is written."""
 
-ROUTERS = (users.router,)
+ROUTERS = (users.router, searching.router, overlaid.router, pointers.router, rights.router, datasets.router)
 """They are tried in this order: what has a fixed word in its path comes before what has a number or a name there."""
 
 PATHS = ("/api/datasets", "/api/users")

@@ -165,6 +165,12 @@ class PermissionGrant(BaseModel):
     permission_type: str
 
 
+class TagTarget(BaseModel):
+    """Where a version tag is to be (2.8)."""
+
+    version_id: int
+
+
 class NewUser(BaseModel):
     """A user to be made (3)."""
 

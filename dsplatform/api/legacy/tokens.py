@@ -49,7 +49,7 @@ class LegacyTokens:
 
     def access(self, holder: Holder, session_id: UUID | None) -> str:
         """A token that opens the endpoints."""
-        claims = {"role_id": holder.role_id, "role_name": holder.role_name}
+        claims: dict[str, object] = {"role_id": holder.role_id, "role_name": holder.role_name}
         return self._signed(holder.soeid, session_id, self._access_seconds, claims)
 
     def refresh(self, holder: Holder, session_id: UUID | None) -> str:
