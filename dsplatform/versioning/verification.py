@@ -2,8 +2,9 @@
 
 What can be checked is less than what is promised: that an acknowledged commit was reachable from its branch at that moment leaves no
 trace once the branch is moved or deleted. What lasts: a branch can only name a version that is there, `main` is always there, no number
-is missing, and each overlay holds its parent's hash, so that no version can vanish or change from the middle of a history unnoticed.
-A deleted version keeps its row for the DAG; a deleted dataset is left out, because its reaper works in steps.
+is missing above those of imported versions (which have the gaps that they came with), and each overlay holds its parent's hash, so that no
+version can vanish or change from the middle of a history unnoticed. A deleted version keeps its row for the DAG; a deleted dataset is left out, because its reaper works in
+steps.
 """
 
 import json
@@ -31,7 +32,8 @@ POINTERS = (
     """,
     """
     SELECT d.slug, 'it has versions, and no branch main'
-    FROM datasets d WHERE d.deleted_at IS NULL AND EXISTS (SELECT 1 FROM dataset_versions v WHERE v.dataset_id = d.id)
+    FROM datasets d WHERE d.deleted_at IS NULL
+    AND EXISTS (SELECT 1 FROM dataset_versions v WHERE v.dataset_id = d.id AND (v.purged_at IS NULL OR NOT v.imported))
     AND NOT EXISTS (SELECT 1 FROM dataset_pointers p WHERE p.dataset_id = d.id AND p.pointer_name = 'main' AND NOT p.is_tag)
     """,
     """
@@ -47,9 +49,14 @@ POINTERS = (
 
 HISTORY = (
     """
-    SELECT d.slug, 'it has ' || count(*) || ' version(s), numbered ' || min(v.version_number) || ' to ' || max(v.version_number)
-    FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE d.deleted_at IS NULL GROUP BY d.id, d.slug
-    HAVING min(v.version_number) <> 1 OR max(v.version_number) <> count(*) OR count(DISTINCT v.version_number) <> count(*)
+    SELECT d.slug, 'it has ' || count(*) || ' version(s)' || CASE WHEN h.highest > 0 THEN ' above the imported ones' ELSE '' END
+           || ', numbered ' || min(v.version_number) || ' to ' || max(v.version_number)
+    FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id
+    JOIN (SELECT dataset_id, coalesce(max(version_number) FILTER (WHERE imported), 0) AS highest
+          FROM dataset_versions GROUP BY dataset_id) h ON h.dataset_id = v.dataset_id
+    WHERE d.deleted_at IS NULL AND v.version_number > h.highest GROUP BY d.id, d.slug, h.highest
+    HAVING min(v.version_number) <> h.highest + 1 OR max(v.version_number) <> h.highest + count(*)
+           OR count(DISTINCT v.version_number) <> count(*)
     """,
     # Along every edge the number falls, so there is no cycle: one would need an edge along which it rises.
     """

@@ -81,6 +81,13 @@ BROKEN: dict[str, tuple[list[str], set[tuple[str, str, str]]]] = {
         [f"UPDATE dataset_versions SET version_number = 5 WHERE id = {AT.format(1, 3)}"],
         {("I7", "sales", "it has 3 version(s), numbered 1 to 5")},
     ),
+    "a number that is missing above the imported ones": (
+        [
+            f"UPDATE dataset_versions SET version_number = 9, imported = true WHERE id = {AT.format(1, 2)}",
+            f"UPDATE dataset_versions SET version_number = 11 WHERE id = {AT.format(1, 3)}",
+        ],
+        {("I7", "sales", "it has 1 version(s) above the imported ones, numbered 11 to 11")},
+    ),
     "a parent in another dataset": (
         [NO_CHECK, f"UPDATE dataset_versions SET parent_version_id = {OTHER} WHERE id = {AT.format(1, 3)}"],
         {("I7", "sales@3", "its parent (id 4) belongs to another dataset")},
@@ -105,6 +112,25 @@ def test_what_is_broken_is_found(case: str, kept: Platform) -> None:
     statements, expected = BROKEN[case]
     change(kept, *statements)
     assert found(kept) == expected
+
+
+def test_imported_versions_may_have_gaps_and_what_is_made_after_them_has_none(kept: Platform) -> None:
+    change(
+        kept,
+        f"UPDATE dataset_versions SET version_number = 4, imported = true WHERE id = {AT.format(1, 2)}",
+        f"UPDATE dataset_versions SET version_number = 5 WHERE id = {AT.format(1, 3)}",
+    )
+    assert found(kept) == set()
+
+
+def test_a_dataset_whose_imported_versions_were_all_deleted_needs_no_main(kept: Platform) -> None:
+    gone = f"WHERE id = {AT.format(2, 1)}"
+    change(
+        kept, "DELETE FROM dataset_pointers WHERE dataset_id = 2", f"UPDATE dataset_versions SET purged_at = now(), imported = true {gone}"
+    )
+    assert found(kept) == set()
+    change(kept, f"UPDATE dataset_versions SET imported = false {gone}")
+    assert found(kept) == {("I5", "other", "it has versions, and no branch main")}
 
 
 def test_a_deleted_version_and_a_deleted_dataset_are_as_they_shall_be(kept: Platform) -> None:
