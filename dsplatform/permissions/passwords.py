@@ -2,15 +2,20 @@
 
 argon2id with the parameters that OWASP and RFC 9106 call for where memory allows. A hash takes 64 MiB and about a tenth of a second of
 several processors, so that only a few are made at a time.
+
+Of a legacy system there may be bcrypt hashes. They are compared, and made anew with the next login. As long as there are any, each
+comparison costs what both kinds cost, so that the time of an answer does not tell who has which, or whether there is such a user.
 """
 
 import base64
 import os
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import bcrypt
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
@@ -24,6 +29,10 @@ AT_ONCE, WAITING, PATIENCE = 2, 4, 5.0
 
 SHORTEST, LONGEST = 12, 1_024
 """Characters of a password."""
+
+_BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
+_BCRYPT_BYTES = 72
+"""Of a password, what bcrypt looks at."""
 
 _places = threading.BoundedSemaphore(AT_ONCE + WAITING)
 _computing = threading.BoundedSemaphore(AT_ONCE)
@@ -66,20 +75,41 @@ class Passwords:
         with _turn():
             return self._hasher.hash(normal)
 
-    def matches(self, kept: str | None, password: str) -> bool:
+    def hash_again(self, password: str) -> str:
+        """What is kept of a password that was compared and is right: it may be shorter than a new one. Raises `Unavailable`."""
+        with _turn():
+            return self._hasher.hash(_normal(password) or "")
+
+    def matches(self, kept: str | None, password: str, *, bcrypt_rounds: int = 0) -> bool:
         """Whether it is the password whose hash was kept. Costs the same where none was kept, and for one that nobody can have chosen.
-        Raises `Unavailable` when too many wait."""
+
+        `bcrypt_rounds` are those of the bcrypt hashes that anybody has, as a power of two; 0: nobody has one. Raises `Unavailable` when
+        too many wait.
+        """
         normal = _normal(password)
+        is_bcrypt = kept is not None and _BCRYPT.fullmatch(kept) is not None
         with _turn():
             try:
-                self._hasher.verify(self._nobodys if kept is None or normal is None else kept, normal or "")
+                right = self._hasher.verify(self._nobodys if kept is None or is_bcrypt or normal is None else kept, normal or "")
             except (VerifyMismatchError, InvalidHashError):
-                return False
-        return kept is not None and normal is not None
+                right = False
+            if kept is not None and is_bcrypt:
+                right = _matches_bcrypt(kept, "" if normal is None else password)
+            elif bcrypt_rounds:
+                _matches_bcrypt(f"$2b${bcrypt_rounds:02}${'.' * 53}", "" if normal is None else password)
+        return right and kept is not None and normal is not None
 
     def is_outdated(self, kept: str) -> bool:
-        """Whether it was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(kept)
+        """Whether it was made in another way than today's."""
+        return _BCRYPT.fullmatch(kept) is not None or self._hasher.check_needs_rehash(kept)
+
+
+def _matches_bcrypt(kept: str, password: str) -> bool:
+    """The legacy system hashed what was typed, in UTF-8 and up to the 72nd byte."""
+    try:
+        return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], kept.encode())
+    except ValueError:  # a salt that cannot be
+        return False
 
 
 def _hash_of_nothing() -> str:

@@ -56,6 +56,10 @@ class Sessions:
         )
         return None if row is None else Login(actor_of(row, FULL, origin), row["password_hash"], row["is_active"], row["is_known"])
 
+    def bcrypt_rounds(self) -> int:
+        """The most rounds, as a power of two, of the passwords that still are as a legacy system kept them; 0: there are none."""
+        return int(self._tx.scalar("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2%'") or 0)
+
     def rehash(self, user_id: int, before: str, after: str) -> None:
         """Keeps the same password under today's parameters, unless it has become another meanwhile."""
         self._tx.execute(

@@ -109,10 +109,11 @@ class SessionService:
             if actor.scope != Scope():
                 raise MissingRight(actor, "admin", "platform", "", by_token=True)
             login = Sessions(tx).login(actor.username, actor.origin)
+            rounds = Sessions(tx).bcrypt_rounds()
         acceptable(new)
         attempt = self._attempts.begin(actor.username, actor.origin.address, known=True)
         kept = None if login is None else login.password_hash
-        if not self._passwords.matches(kept, old) or kept is None:
+        if not self._passwords.matches(kept, old, bcrypt_rounds=rounds) or kept is None:
             with self._db.transaction() as tx:
                 tx.note(AuditEntry("user.password", "user", str(actor.user_id), actor, result="refused"))
             raise Invalid("the old password is wrong")
@@ -145,15 +146,16 @@ class SessionService:
         name = _name(username)
         with self._db.autocommit() as tx:
             login = Sessions(tx).login(name, origin)
+            rounds = Sessions(tx).bcrypt_rounds()
         attempt = self._attempts.begin(name, origin.address, known=login is not None and login.is_known)
         kept = None if login is None else login.password_hash
-        matches = self._passwords.matches(kept, password)
+        matches = self._passwords.matches(kept, password, bcrypt_rounds=rounds)
         if login is None or kept is None or not matches or not login.is_active:
             self._note_failure(None if login is None else login.actor, origin)
             raise _wrong()
         attempt.succeeded()
         if self._passwords.is_outdated(kept):
-            before, kept = kept, self._passwords.hash(password)
+            before, kept = kept, self._passwords.hash_again(password)
             with self._db.autocommit() as tx:
                 Sessions(tx).rehash(login.actor.user_id, before, kept)
         return login.actor, kept
