@@ -90,7 +90,7 @@ class Passwords:
         is_bcrypt = kept is not None and _BCRYPT.fullmatch(kept) is not None
         with _turn():
             try:
-                right = self._hasher.verify(self._nobodys if kept is None or is_bcrypt or normal is None else kept, normal or "")
+                right = bool(self._hasher.verify(self._nobodys if kept is None or is_bcrypt or normal is None else kept, normal or ""))
             except (VerifyMismatchError, InvalidHashError):
                 right = False
             if kept is not None and is_bcrypt:
