@@ -27,6 +27,7 @@ __all__ = ["KEYS", "Inline", "LegacyDatabase", "LegacyUnsupported", "Snapshot"]
 
 NEEDED = ("roles", "users", "files", "datasets", "dataset_versions")
 PORTION_BYTES = 32 * 1024 * 1024
+STREAMED = 5_000
 PIECE_BYTES = 8 * 1024 * 1024
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
@@ -229,15 +230,15 @@ class Snapshot:
         valid UTF-8 comes as bytes."""
         return self._answer(_named(statement, names), params)
 
-    def stream(self, statement: LiteralString, *params: object, size: int = 5_000, **names: str) -> Iterator[list[tuple[Any, ...]]]:
-        """The same, `size` rows at a time, however many there are: the server keeps what was not asked for yet."""
+    def stream(self, statement: LiteralString, *params: object, **names: str) -> Iterator[list[tuple[Any, ...]]]:
+        """The same, some thousand rows at a time, however many there are: the server keeps what was not asked for yet."""
         self._streams += 1
         cursor = sql.Identifier(f"dsplatform_{self._streams}")
         with _answering():
             declared = sql.SQL("DECLARE {} NO SCROLL CURSOR FOR ").format(cursor) + _named(statement, names)
             self._connection.execute(declared, params or None)
         try:
-            while portion := self._answer(sql.SQL("FETCH {} FROM {}").format(sql.Literal(size), cursor), ()):
+            while portion := self._answer(sql.SQL("FETCH {} FROM {}").format(sql.Literal(STREAMED), cursor), ()):
                 yield portion
         finally:
             if self._connection.info.transaction_status == pq.TransactionStatus.INTRANS:
