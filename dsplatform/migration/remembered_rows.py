@@ -146,6 +146,8 @@ class Remembered:
 
     def username(self, soeid: str) -> str | None:
         """The name here of the user whom the legacy system called exactly so."""
+        if "\x00" in soeid:
+            return None
         found = self._tx.scalar(
             "SELECT u.username FROM legacy_id_map m JOIN users u ON u.id = m.new_id "
             "WHERE m.entity = 'users' AND m.kept->>'soeid' = :soeid ORDER BY u.id LIMIT 1",

@@ -28,7 +28,7 @@ class DatasetPermissionType(StrEnum):
 
 
 @router.get("")
-@succeeded_by("/datasets/{dataset_id}/grants")
+@succeeded_by("/datasets/{dataset_id}/permissions")
 def list_permissions(adapter: Adapter, caller: Writer, dataset_id: DatasetNumber) -> list[shapes.DatasetPermission]:
     """What users hold by themselves, by user and level; what groups and everyone hold has no place in this form."""
     dataset = adapter.dataset(caller, dataset_id, VIEW)
@@ -38,7 +38,7 @@ def list_permissions(adapter: Adapter, caller: Writer, dataset_id: DatasetNumber
 
 
 @router.post("")
-@succeeded_by("/datasets/{dataset_id}/grants")
+@succeeded_by("/datasets/{dataset_id}/permissions")
 def grant_permission(adapter: Adapter, caller: Writer, dataset_id: DatasetNumber, body: shapes.PermissionGrant) -> shapes.DatasetPermission:
     """Gives a user this level in the place of the former."""
     dataset = adapter.dataset(caller, dataset_id, GRANT)
@@ -57,7 +57,7 @@ def grant_permission(adapter: Adapter, caller: Writer, dataset_id: DatasetNumber
 
 
 @router.delete("/{user_id}/{permission_type}")
-@succeeded_by("/datasets/{dataset_id}/grants")
+@succeeded_by("/datasets/{dataset_id}/permissions")
 def revoke_permission(
     adapter: Adapter, caller: Writer, dataset_id: DatasetNumber, user_id: int, permission_type: DatasetPermissionType
 ) -> shapes.Message:
