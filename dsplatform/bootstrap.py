@@ -42,6 +42,7 @@ from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.remembered import LegacyService
 from dsplatform.migration.service import MigrationService
+from dsplatform.migration.shadow import ShadowService
 from dsplatform.migration.source import LegacyDatabase
 from dsplatform.permissions.accounts import AccountService
 from dsplatform.permissions.attempts import Attempts
@@ -99,6 +100,7 @@ class Platform:
     contracts: ContractService
     ingestion: IngestionService
     legacy: LegacyService
+    shadow: ShadowService
     migration: MigrationService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
@@ -229,6 +231,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             contracts,
             ingestion,
             LegacyService(db, permissions, settings.legacy_timezone),
+            ShadowService(db, permissions),
             _migration(settings, db, files, permissions),
         )
 

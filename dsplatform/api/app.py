@@ -160,7 +160,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limits = Limits(settings.rate_limit, settings.max_uploads)
     app.state.cuts = Cuts()
     app.state.metrics = metrics.Metrics(app.state.limits, app.state.cuts)
-    app.state.legacy = create_legacy_app(settings, app.state.metrics.legacy_answered) if settings.legacy_api == "on" else None
+    counts = app.state.metrics
+    app.state.legacy = (
+        create_legacy_app(settings, counts.legacy_answered, counts.legacy_compared, app.state.limits)
+        if settings.legacy_api == "on"
+        else None
+    )
     errors.install(app)
     reference.install(app)
     app.add_middleware(intake.Bodies)

@@ -24,8 +24,13 @@ Services = Annotated[Platform, Depends(_platform)]
 """Every service."""
 
 
-async def _origin(request: Request) -> Origin:
+def origin_of(request: Request) -> Origin:
+    """Where the request came from."""
     return Origin(address=request.client.host if request.client else None, request_id=getattr(request.state, "request_id", None))
+
+
+async def _origin(request: Request) -> Origin:
+    return origin_of(request)
 
 
 Whence = Annotated[Origin, Depends(_origin)]

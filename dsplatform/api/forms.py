@@ -25,15 +25,15 @@ def parts(body: BinaryIO, content_type: str | None) -> Iterator[Part]:
     boundary = options.get("boundary", "")
     if kind != "multipart/form-data" or not 0 < len(boundary) <= 70:
         raise HTTPException(415, "this takes a body of the type multipart/form-data, with a boundary of 70 characters at most")
-    events = _events(body, boundary)
-    for event in events:
+    found = events(body, boundary)
+    for event in found:
         if isinstance(event, MultipartSegment):
             if event.filename is None:
                 raise HTTPException(422, f"field {event.name!r} is no file: what is not a file is a parameter of the query")
-            yield Part(event.filename or event.name, cast("BinaryIO", _File(events)))
+            yield Part(event.filename or event.name, cast("BinaryIO", _File(found)))
 
 
-def _events(body: BinaryIO, boundary: str) -> Iterator[MultipartSegment | bytes | None]:
+def events(body: BinaryIO, boundary: str) -> Iterator[MultipartSegment | bytes | None]:
     """A segment where a part begins, its bytes, and None where it ends."""
     try:
         with PushMultipartParser(

@@ -49,6 +49,12 @@ class Metrics:
             ["endpoint", "program"],
             registry=self._registry,
         )
+        self._compared = Counter(
+            "dsplatform_legacy_comparisons",
+            "Answers of the legacy server and ours, by how they compare",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._received = Counter("dsplatform_http_received_bytes", "Bytes of bodies that came in", registry=self._registry)
         self._sent = Counter("dsplatform_http_sent_bytes", "Bytes of bodies that went out", registry=self._registry)
         self._under_way = Gauge("dsplatform_http_requests_under_way", "Requests that are being answered", registry=self._registry)
@@ -75,6 +81,10 @@ class Metrics:
     def legacy_answered(self, endpoint: str, program: str) -> None:
         """Counts a request for one of the legacy system's paths. There are few names of programs."""
         self._legacy.labels(endpoint, program).inc()
+
+    def legacy_compared(self, outcome: str) -> None:
+        """Counts how an answer of the legacy server and ours compare."""
+        self._compared.labels(outcome).inc()
 
     def text(self, platform: Platform) -> bytes:
         """All figures. Where the database does not answer, those of the process."""

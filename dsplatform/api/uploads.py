@@ -283,7 +283,7 @@ async def _taken(
         return _answer(done, _schema(services, caller, done))
 
     with request.app.state.limits.upload(caller):
-        answer = await read_in_thread(request, services.settings.max_upload_bytes, _threads(request, services), work)
+        answer = await read_in_thread(request, services.settings.max_upload_bytes, threads(request, services), work)
     if answer.quarantined_from is not None:
         response.status_code = 202
     elif not answer.created:
@@ -292,13 +292,13 @@ async def _taken(
     return answer
 
 
-def _threads(request: Request, services: Platform) -> CapacityLimiter:
+def threads(request: Request, services: Platform) -> CapacityLimiter:
     """Threads of uploads are not those of other routes: who sends slowly keeps nobody else waiting."""
     state = request.app.state
     if not hasattr(state, "upload_threads"):
         state.upload_threads = CapacityLimiter(services.settings.max_uploads)
-    threads: CapacityLimiter = state.upload_threads
-    return threads
+    found: CapacityLimiter = state.upload_threads
+    return found
 
 
 def _schema(services: Platform, caller: Actor, done: Uploaded) -> VersionSchema | None:

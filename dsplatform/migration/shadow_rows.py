@@ -54,7 +54,8 @@ class ShadowRows:
     def explanations(self) -> dict[str, int]:
         """How many of those that are kept have which explanation."""
         rows = self._tx.rows(
-            "SELECT explanation, count(*) AS count FROM legacy_shadow WHERE explanation IS NOT NULL GROUP BY explanation ORDER BY explanation"
+            "SELECT explanation, count(*) AS count FROM legacy_shadow WHERE explanation IS NOT NULL "
+            "GROUP BY explanation ORDER BY explanation"
         )
         return {row["explanation"]: row["count"] for row in rows}
 

@@ -12,9 +12,23 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dsplatform.api.legacy import datasets, errors, overlaid, pointers, rights, searching, users
+from dsplatform.api.legacy import (
+    changes,
+    datasets,
+    errors,
+    overlaid,
+    pointers,
+    rights,
+    searching,
+    tables,
+    uploads,
+    users,
+    versions,
+)
+from dsplatform.api.legacy.mirror import mirrored, write_comparisons
 from dsplatform.api.legacy.succession import Succession, Usage
 from dsplatform.api.legacy.tokens import LegacyTokens
+from dsplatform.api.limits import Limits
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError
 from dsplatform.core.settings import Settings
@@ -27,7 +41,18 @@ MAX_BODY = 8 * 1024 * 1024
 WRITE_SECONDS = 10.0
 """How often what was counted is written."""
 
-ROUTERS = (users.router, searching.router, overlaid.router, pointers.router, rights.router, datasets.router)
+ROUTERS = (
+    users.router,
+    searching.router,
+    overlaid.router,
+    pointers.router,
+    rights.router,
+    uploads.router,
+    tables.router,
+    versions.router,
+    changes.router,
+    datasets.router,
+)
 """They are tried in this order: what has a fixed word in its path comes before what has a number or a name there."""
 
 PATHS = ("/api/datasets", "/api/users")
@@ -61,8 +86,14 @@ class LegacyApi(FastAPI):
         return Succession(super().build_middleware_stack(), self.state.usage, self.state.counted, settings.legacy_sunset)
 
 
-def create_legacy_app(settings: Settings, counted: Callable[[str, str], None]) -> LegacyApi:
-    """The application; `kept_by` gives it its services. `counted` hears of (endpoint, program) for each answer."""
+def create_legacy_app(
+    settings: Settings,
+    counted: Callable[[str, str], None],
+    compared: Callable[[str], object] = str,
+    limits: Limits | None = None,
+) -> LegacyApi:
+    """The application; `kept_by` gives it its services. `counted` hears of (endpoint, program) for each answer, `compared` how an answer
+    of the legacy server and ours compare; `limits` are those that uploads share."""
     app = LegacyApi(
         title="dsplatform: legacy paths",
         openapi_url=None,
@@ -74,6 +105,7 @@ def create_legacy_app(settings: Settings, counted: Callable[[str, str], None]) -
     secret = SecretKey(settings.secret_key, Path(settings.home) / "secret_key")
     app.state.settings = settings
     app.state.counted = counted
+    app.state.limits = limits or Limits(settings.rate_limit, settings.max_uploads)
     app.state.usage = Usage()
     app.state.tokens = LegacyTokens(
         lambda: settings.legacy_secret.encode() or secret.of("legacy tokens"),
@@ -81,6 +113,8 @@ def create_legacy_app(settings: Settings, counted: Callable[[str, str], None]) -
         refresh_seconds=settings.legacy_refresh_days * 86_400,
     )
     errors.install(app)
+    if settings.legacy_url:
+        mirrored(app, settings, ROUTERS, compared)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -118,6 +152,7 @@ async def kept_by(app: FastAPI, platform: Platform) -> AsyncIterator[None]:
             except DsplatformError:
                 usage.give_back(counts)
                 logger.warning("who used the legacy paths could not be written down, and is kept", exc_info=True)
+        write_comparisons(app, platform)
 
     async def now_and_then() -> None:
         while True:

@@ -27,14 +27,15 @@ class Unknown(Exception):
     """The token is good, and its user is not there or not active."""
 
 
-def _credential(request: Request) -> str:
+def credential_of(request: Request) -> str:
+    """What the request presents. 401 where that is nothing."""
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise Answer(401, "Not authenticated")
     return credential.strip()
 
 
-Credential = Annotated[str, Depends(_credential)]
+Credential = Annotated[str, Depends(credential_of)]
 
 
 def identified(services: Platform, tokens: LegacyTokens, credential: str, origin: Origin) -> Actor:
