@@ -55,7 +55,10 @@ class Locator:
         Raises `NotLocated` with the reason when the row is at fault, and `Unavailable` when a root or the disk is, so that a folder that
         is not mounted is never taken for missing files.
         """
-        real = os.path.realpath(self._today(_path_of(file_path)))
+        try:
+            real = os.path.realpath(self._today(_path_of(file_path)))
+        except OSError as err:  # a place of the system that may not even be looked at
+            raise NotLocated(Reason.BAD_PATH, f"{_shown(file_path)} is no file: {err.strerror}") from err
         root = next((root for root in self._roots if real == root or real.startswith(root.rstrip("/") + "/")), None)
         if root is None:
             raise NotLocated(Reason.BAD_PATH, f"{_shown(file_path)} lies in none of the folders that may be read (DSPLATFORM_LEGACY_ROOTS)")
