@@ -57,7 +57,7 @@ class Locator:
         """
         try:
             real = os.path.realpath(self._today(_path_of(file_path)))
-        except OSError as err:  # a place of the system that may not even be looked at
+        except PermissionError as err:  # a place of the system that may not even be looked at
             raise NotLocated(Reason.BAD_PATH, f"{_shown(file_path)} is no file: {err.strerror}") from err
         root = next((root for root in self._roots if real == root or real.startswith(root.rstrip("/") + "/")), None)
         if root is None:
