@@ -94,14 +94,27 @@ def _key(name: object) -> str:
 
 def _holdable(text: str) -> bool:
     """Whether PostgreSQL takes it: no NUL, no lone surrogate."""
-    if text.isascii():
-        return "\0" not in text
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+    return "\0" not in text
+
+
+_CAREFUL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_QUICK = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, default=plain)
 
 
 def as_json(value: Any) -> str:
     """The value as a text that the database takes for jsonb; always the same for the same value."""
-    return json.dumps(plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:  # nearly every value is one that JSON has
+        text = _QUICK.encode(value)
+        if _holdable(text) and "\\u0000" not in text:
+            return text
+    except (ValueError, TypeError):
+        pass
+    return _CAREFUL.encode(plain(value))
 
 
 def without_secret(text: str, row: SourceRow) -> str:

@@ -164,12 +164,14 @@ class DatasetsStep(Step[_Batch]):
         """Names that no other living dataset of the same owner has: in the order of the ids, the first keeps hers."""
         taken: set[tuple[int, str]] = set()
         while True:
-            seen, chosen = set(taken), {}
+            chosen: dict[Key, str] = {}
+            seen: dict[int, set[str]] = {}
+            for owner, name in taken:
+                seen.setdefault(owner, set()).add(name)
             for one in wanted:
-                owner = one.row["owner"]
-                name = free_dataset_name(one.name, one.key[0], {name for whose, name in seen if whose == owner})
-                seen.add((owner, name))
-                chosen[one.key] = name
+                of_owner = seen.setdefault(one.row["owner"], set())
+                chosen[one.key] = free_dataset_name(one.name, one.key[0], of_owner)
+                of_owner.add(chosen[one.key])
             found = rows.names_taken([(one.row["owner"], chosen[one.key], ids[one.key]) for one in wanted], list(ids.values()))
             if found <= taken:
                 return chosen

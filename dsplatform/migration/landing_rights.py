@@ -18,6 +18,7 @@ from dsplatform.migration.step import Prepared, Step, Surroundings
 
 RIGHTS = (Entity.PERMISSIONS, Entity.DATASET_PERMISSIONS, Entity.FILE_PERMISSIONS)
 """The legacy tables that hold rights."""
+_OURS = frozenset(map(str, PermissionType))
 _NAMED = {
     Entity.DATASET_PERMISSIONS: ("dataset", "dataset_id"),
     Entity.FILE_PERMISSIONS: ("file", "file_id"),
@@ -63,7 +64,7 @@ class RightsStep(Step[None]):
             columns = Columns(row, self._zone)
             right = str(columns.text("permission_type") or "")
             person, thing = people.get(row.values["user_id"] or -1), things.get(kind, {}).get(id_)
-            if right not in set(PermissionType):
+            if right not in _OURS:
                 columns.find(Reason.UNKNOWN_RIGHT, right=right)
             if thing is None:
                 columns.find(Reason.UNKNOWN_RESOURCE, kind=kind, id=id_)

@@ -15,6 +15,7 @@ from dsplatform.core.domain import ValueObject
 from dsplatform.core.types import ContentHash
 
 FORMAT = "dsplatform.overlay/1"
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Stored(NamedTuple):
@@ -68,7 +69,7 @@ def overlay(
         "changes": changes,
         "imported": {"version_id": legacy_id},
     }
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def digest(document: bytes) -> ContentHash:

@@ -2,9 +2,9 @@
 
 What can be checked is less than what is promised: that an acknowledged commit was reachable from its branch at that moment leaves no
 trace once the branch is moved or deleted. What lasts: a branch can only name a version that is there, `main` is always there, no number
-is missing above those of imported versions (which have the gaps that they came with), and each overlay holds its parent's hash, so that no
-version can vanish or change from the middle of a history unnoticed. A deleted version keeps its row for the DAG; a deleted dataset is left out, because its reaper works in
-steps.
+is missing above those of imported versions (which have the gaps that they came with), and each overlay holds its parent's hash, so that
+no version can vanish or change from the middle of a history unnoticed. A deleted version keeps its row for the DAG; a deleted dataset is
+left out, because its reaper works in steps.
 """
 
 import json
