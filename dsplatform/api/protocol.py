@@ -3,7 +3,8 @@
 A connection is in one of three states. *Waiting*: nothing of a request has come; it ends at the deadline of the first request, and after
 that at uvicorn's keep-alive timeout. *Head*: from the first byte until the headers are complete; it ends at the deadline. *Body*: a body
 has to bring a least amount in each window of time, as long as it is the client that we wait for. Beside these, an answer must not lie
-unread. One loop looks at all connections; a connection has no timer of its own.
+unread. One loop looks at all connections; a connection has no timer of its own. Requests are begun in the order in which they come, a few
+in each turn of the loop, so that a crowd of them does not keep waiting whose request is further on already.
 """
 
 import asyncio
@@ -14,14 +15,18 @@ import socket
 import struct
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from dsplatform.api.errors import problem
+from dsplatform.api.line import Line
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +87,7 @@ class PatientProtocol(HttpToolsProtocol):
     cuts: Cuts
     most: int
     """Connections of this process, at most."""
+    line: Line
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
@@ -106,7 +112,6 @@ class PatientProtocol(HttpToolsProtocol):
         """Its first request's deadline begins now."""
         super().connection_made(transport)
         self._waited = 0.0
-        self._option(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > self.most:
             self.cuts.note("too many connections", self._address())
             transport.abort()
@@ -181,6 +186,14 @@ class PatientProtocol(HttpToolsProtocol):
         elif self._state is _State.DONE:
             self._state = _State.WAITING
         super().on_response_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Called by uvicorn: the headers are complete, and the answer to the request before is written."""
+        self.line.join(self.loop, partial(self._begin, cycle, app))
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
 
     # --- what is looked at, once in a while ----------------------------------------------------------------------------
 
@@ -264,7 +277,13 @@ class PatientProtocol(HttpToolsProtocol):
 
 def protocol(patience: Patience, cuts: Cuts, most: int) -> type[PatientProtocol]:
     """The protocol with these limits, as uvicorn wants it: a class."""
-    return type("Protocol", (PatientProtocol,), {"patience": patience, "cuts": cuts, "most": most})
+    return type("Protocol", (PatientProtocol,), {"patience": patience, "cuts": cuts, "most": most, "line": Line()})
+
+
+def hold_little_unsent(listening: Iterable[socket.socket]) -> None:
+    """Of an answer the system is to take little before it is sent. Connections have that from the socket that accepts them."""
+    for each in listening:
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 async def watch(state: ServerState, patience: Patience) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import resource
 import socket
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 
 from dsplatform.api import logs
 from dsplatform.api.app import create_app
-from dsplatform.api.protocol import Patience, protocol, watch
+from dsplatform.api.protocol import Patience, hold_little_unsent, protocol, watch
 from dsplatform.core.settings import Settings
 
 KEEP_ALIVE_SECONDS = 10
@@ -20,6 +21,9 @@ BACKLOG = 2048
 OPEN_FILES = 65_536
 OWN_FILES = 256
 """Of the files that the process may open, those that no connection gets."""
+GARBAGE = (10_000, 50, 100)
+"""How much is made between two looks for garbage, by age. With what Python takes by itself a crowd of connections, none of which is
+garbage, is looked at again and again while it comes: half a second in which nobody is served."""
 
 
 class Server(uvicorn.Server):
@@ -33,6 +37,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Looks at the connections from the beginning to the end, so that a slow client does not hold up the end either."""
         await super().startup(sockets)
+        hold_little_unsent(listening for server in self.servers for listening in server.sockets)
+        gc.collect()
+        gc.freeze()  # the program itself: it is not looked at any more
+        gc.set_threshold(*GARBAGE)
         self._watching = asyncio.create_task(watch(self.server_state, self._patience))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
