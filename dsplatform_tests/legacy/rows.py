@@ -106,7 +106,7 @@ class Rows:
     def add(self, table: str, **columns: Any) -> Row:
         """A row with the next id of its table. Ids have gaps, as those of a sequence do."""
         if "id" not in columns:
-            self._last_id[table] += 1 + (self.rng.random() < 0.05)
+            self._last_id[table] += 1 + (self.rng.random() < 0.05 and self._last_id[table] > 0)
             columns["id"] = self._last_id[table]
         self.tables[table].append(columns)
         return columns

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.json import Jsonb
 
@@ -36,7 +36,7 @@ class Gone(Exception):
 class Session:
     """One connection of the old server, in a G1b database. `paused` is called before each commit."""
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], folder: Path, rng: Random, paused: Callable[[], None]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], folder: Path, rng: Random, paused: Callable[[], None]) -> None:
         self.connection = connection
         self.folder = folder
         self.rng = rng
@@ -57,11 +57,15 @@ class Session:
 
     def one(self, statement: str | Composed, *values: object) -> Any:
         """The first column of the first row. Raises `Gone` when there is none."""
-        query = statement.encode() if isinstance(statement, str) else statement
-        found = self.connection.execute(query, values).fetchone()
-        if found is None:
+        found = self.rows(statement, *values)
+        if not found:
             raise Gone(statement)
-        return found[0]
+        return found[0][0]
+
+    def rows(self, statement: str | Composed, *values: object) -> list[tuple[Any, ...]]:
+        """The answer to a query."""
+        query = statement.encode() if isinstance(statement, str) else statement
+        return self.connection.cursor(row_factory=tuple_row).execute(query, values).fetchall()
 
     def insert(self, table: str, key: tuple[str, ...] = ("id",), /, **columns: object) -> int:
         """A row; answers the first column of its key."""
@@ -86,7 +90,7 @@ class Session:
         self._change("delete", table, statement, list(where.values()))
 
     def _change(self, op: str, table: str, statement: Composed, values: list[object]) -> list[tuple[int, ...]]:
-        found = self.connection.execute(statement, values).fetchall()
+        found = self.rows(statement, *values)
         self._open += [Change(op, table, tuple(row)) for row in found]
         return found
 
@@ -102,14 +106,12 @@ class Session:
                 self.grant(dataset_id, user, "admin")
             else:
                 self.update("datasets", {"id": dataset_id}, updated_at=SQL("now()"))
-        temporary, size = self.file_on_disk(dataset_id)
+        temporary, size = self.file_on_disk(dataset_id, content.parquet(10**9 + next(_numbers)))
         with self.transaction():
             # Two uploads at once would take the same number, and the old server would answer 500: here one waits.
             self.one("SELECT id FROM datasets WHERE id = %s FOR UPDATE", dataset_id)
-            found = self.connection.execute(
-                "SELECT id, version_number FROM dataset_versions WHERE dataset_id = %s ORDER BY version_number DESC LIMIT 1", [dataset_id]
-            ).fetchone()
-            parent, number = found or (None, 0)
+            newest = "SELECT id, version_number FROM dataset_versions WHERE dataset_id = %s ORDER BY version_number DESC LIMIT 1"
+            parent, number = next(iter(self.rows(newest, dataset_id)), (None, 0))
             file_id = self.file_row(temporary, size)
             version_id = self.insert(
                 "dataset_versions",
@@ -122,7 +124,7 @@ class Session:
             )
             self.component(version_id, file_id, "primary", "main")
             if is_new or self.rng.random() < 0.2:
-                self.label(dataset_id)
+                self.label(dataset_id, f"written label {self.rng.randrange(20)}")
         self.move(temporary, dataset_id, version_id, file_id)
         with self.transaction():
             self.point(dataset_id, "main", version_id)
@@ -130,10 +132,10 @@ class Session:
     def attach(self, version_id: int) -> None:
         """POST /api/datasets/{id}/versions/{v}/files."""
         dataset_id = self.one("SELECT dataset_id FROM dataset_versions WHERE id = %s", version_id)
-        temporary, size = self.file_on_disk(dataset_id)
+        temporary, size = self.file_on_disk(dataset_id, content.parquet(10**9 + next(_numbers)))
         with self.transaction():
             file_id = self.file_row(temporary, size)
-            self.component(version_id, file_id, "attachment", f"attached {next(_numbers)}")
+            self.component(version_id, file_id, "attachment", f"attached {next(_numbers)}", {"original_filename": "attached.csv"})
         self.move(temporary, dataset_id, version_id, file_id)
 
     def patch(self, dataset_id: int) -> None:
@@ -141,7 +143,7 @@ class Session:
         with self.transaction():
             self.update("datasets", {"id": dataset_id}, name=f"renamed {next(_numbers)}", description="patched", updated_at=SQL("now()"))
             self.delete("dataset_tags", {"dataset_id": dataset_id})
-            self.label(dataset_id)
+            self.label(dataset_id, f"written label {self.rng.randrange(20)}")
 
     def branch(self, version_id: int, *, tag: bool = False) -> None:
         """POST /api/datasets/{id}/branches or /tags. A branch that exists is moved."""
@@ -201,7 +203,7 @@ class Session:
         """DELETE /api/datasets/{id}, as it was meant to work. Files and their rows stay."""
         with self.transaction():
             self.one("SELECT id FROM datasets WHERE id = %s FOR UPDATE", dataset_id)
-            versions = self.connection.execute("SELECT id FROM dataset_versions WHERE dataset_id = %s", [dataset_id]).fetchall()
+            versions = self.rows("SELECT id FROM dataset_versions WHERE dataset_id = %s", dataset_id)
             self.delete("dataset_pointers", {"dataset_id": dataset_id})
             for (version_id,) in versions:
                 self.delete("dataset_version_files", {"version_id": version_id})
@@ -238,9 +240,8 @@ class Session:
             "dataset_permissions", key_columns("dataset_permissions"), dataset_id=dataset_id, user_id=user_id, permission_type=right
         )
 
-    def label(self, dataset_id: int) -> None:
-        """A label, which is made where there is none of the name."""
-        name = f"written label {self.rng.randrange(20)}"
+    def label(self, dataset_id: int, name: str) -> None:
+        """A label, which is made where there is none of the name, and loses its description where there is (D21)."""
         self.connection.execute("INSERT INTO tags (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
         tag = self.one("UPDATE tags SET description = NULL WHERE name = %s RETURNING id", name)
         self._open.append(Change("update", "tags", (tag,)))
@@ -254,16 +255,24 @@ class Session:
         except Gone:
             self.insert("dataset_pointers", dataset_version_id=version_id, **where)
 
-    def component(self, version_id: int, file_id: int, kind: str, name: str) -> None:
-        key = key_columns("dataset_version_files")
-        about = None if kind == "primary" else Jsonb({"original_filename": f"{name}.csv"})
-        self.insert(
-            "dataset_version_files", key, version_id=version_id, file_id=file_id, component_type=kind, component_name=name, metadata=about
+    def head(self, dataset_id: int, name: str) -> int | None:
+        """The version that a branch or a tag names."""
+        found = self.rows("SELECT dataset_version_id FROM dataset_pointers WHERE (dataset_id, pointer_name) = (%s, %s)", dataset_id, name)
+        return found[0][0] if found else None
+
+    def tag(self, dataset_id: int, name: str) -> bool:
+        """Whether a tag has the name."""
+        return bool(
+            self.rows("SELECT id FROM dataset_pointers WHERE (dataset_id, pointer_name, is_tag) = (%s, %s, true)", dataset_id, name)
         )
 
-    def file_on_disk(self, dataset_id: int) -> tuple[Path, int]:
+    def component(self, version_id: int, file_id: int, kind: str, name: str, about: dict[str, str] | None = None) -> None:
+        """A row of a version's files; `about` is its metadata."""
+        row = {"version_id": version_id, "file_id": file_id, "component_type": kind, "component_name": name}
+        self.insert("dataset_version_files", key_columns("dataset_version_files"), **row, metadata=about and Jsonb(about))
+
+    def file_on_disk(self, dataset_id: int, data: bytes) -> tuple[Path, int]:
         """Writes the converted upload to its temporary place; answers that and the size."""
-        data = content.parquet(10**9 + next(_numbers))
         path = (
             self.folder
             / "datasets"
