@@ -2,17 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 from dsplatform.core.database import Transaction
 from dsplatform.core.types import MAIN
 from dsplatform.migration.columns import Columns
 from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.mapped import Mapped, Numbers
-from dsplatform.migration.model import Entity, Gone, Group, Key, Landed, Reason, legacy_id
+from dsplatform.migration.model import Entity, Gone, Group, Key, Landed, Reason, SourceRow, legacy_id
 from dsplatform.migration.naming import free_pointer_name, safe_pointer_name, safe_tag_name
+from dsplatform.migration.source import Snapshot
 from dsplatform.migration.step import Prepared, Step, Surroundings
 from dsplatform.migration.version_rows import VersionRows
+
+_TWINS: Mapping[Entity, LiteralString] = {
+    Entity.POINTERS: "SELECT array_agg(id) FROM dataset_pointers WHERE dataset_id = ANY(%s) "
+    "GROUP BY dataset_id, pointer_name HAVING count(*) > 1",
+    Entity.VERSION_TAGS: "SELECT array_agg(id) FROM version_tags WHERE dataset_id = ANY(%s) "
+    "GROUP BY dataset_id, tag_name HAVING count(*) > 1",
+}
 
 
 class PointerRow(NamedTuple):
@@ -31,6 +39,7 @@ class Target(NamedTuple):
 
     version_id: int
     dataset_id: int
+    number: int
     created_at: datetime
     is_gone: bool
 
@@ -42,20 +51,27 @@ class PointersStep(Step[None]):
 
     def __init__(self, around: Surroundings, entity: Entity) -> None:
         self.entity = entity
+        self._name = "tag_name" if entity is Entity.VERSION_TAGS else "pointer_name"
         self._zone = around.zone
+
+    def gather(self, source: Snapshot, rows: Sequence[SourceRow]) -> Sequence[Group]:
+        """Each pointer with the others of its very name in its dataset. There are none where the name is unique, as it should be."""
+        twins = source.tuples(_TWINS[self.entity], sorted({row.values["dataset_id"] for row in rows}))
+        others = {id_: [(other,) for other in ids if other != id_] for (ids,) in twins for id_ in ids}
+        return [Group(row, tuple(source.rows(self.entity, others.get(row.key[0], [])))) for row in rows]
 
     def land(self, tx: Transaction, groups: Sequence[Group], prepared: Prepared[None]) -> Iterable[Landed]:
         """Writes those that point at a version of their dataset. Where one that landed before has another name now, the old name goes."""
         pointers = _Pointers(tx)
         homes = Mapped(tx).homes({group.row.values["dataset_id"] for group in groups})
-        targets = pointers.targets({group.row.values["dataset_version_id"] for group in groups})
+        targets = pointers.targets({row.values["dataset_version_id"] for group in groups for row in (group.row, *group.more)})
         keys = [group.row.key for group in groups]
         had = pointers.had(self.entity, keys)
         pointers.drop(had.values())
         taken = pointers.names({home.id for home in homes.values()}, self.entity)
         landed: list[Landed] = []
         rows: dict[Key, PointerRow] = {}
-        for row, _ in groups:
+        for row, twins in groups:
             columns = Columns(row, self._zone)
             home = homes.get(row.values["dataset_id"])
             target = targets.get(row.values["dataset_version_id"])
@@ -64,6 +80,8 @@ class PointersStep(Step[None]):
                 columns.find(Reason.ORPHAN_PARENT, **facts)
             elif target.dataset_id != home.id:
                 columns.find(Reason.FOREIGN_POINTER, **facts)
+            elif any(_ranks_higher(twin, row, targets) for twin in twins):
+                columns.find(Reason.TWO_HEADS, **facts)
             else:
                 rows[row.key] = self._row(columns, row.key, target, taken.setdefault(home.id, set()))
                 columns.keep(pointer=rows[row.key].name)
@@ -78,7 +96,7 @@ class PointersStep(Step[None]):
 
     def _row(self, columns: Columns, key: Key, target: Target, taken: set[str]) -> PointerRow:
         is_tag = self.entity is Entity.VERSION_TAGS or bool(columns.value("is_tag"))
-        raw = columns.text("tag_name" if self.entity is Entity.VERSION_TAGS else "pointer_name") or ""
+        raw = columns.text(self._name) or ""
         safe = safe_tag_name(raw) if is_tag else safe_pointer_name(raw)
         name = free_pointer_name(safe, key[0], taken)
         taken.add(name)
@@ -98,6 +116,14 @@ class PointersStep(Step[None]):
         VersionRows(tx).keep_main({dataset for dataset, name in had.values() if name == MAIN}, but=[legacy_id(key) for key in keys])
 
 
+def _ranks_higher(twin: SourceRow, row: SourceRow, targets: Mapping[int, Target]) -> bool:
+    """Whether of two pointers with one name it is the twin that counts: at the higher number, or the elder."""
+    mine, other = (targets.get(one.values["dataset_version_id"]) for one in (row, twin))
+    if mine is None or other is None or other.dataset_id != mine.dataset_id or other.is_gone:
+        return False
+    return (other.number, -twin.key[0]) > (mine.number, -row.key[0])
+
+
 class _Pointers:
     """Statements about the pointers of a batch."""
 
@@ -107,7 +133,8 @@ class _Pointers:
     def targets(self, legacy_ids: Iterable[int]) -> Mapping[int, Target]:
         """The versions, by their legacy ids."""
         rows = self._tx.tuples(
-            "SELECT CAST(m.legacy_id AS bigint), v.id, v.dataset_id, v.created_at, m.deleted_at IS NOT NULL OR v.purged_at IS NOT NULL "
+            "SELECT CAST(m.legacy_id AS bigint), v.id, v.dataset_id, v.version_number, v.created_at, "
+            "m.deleted_at IS NOT NULL OR v.purged_at IS NOT NULL "
             "FROM legacy_id_map m JOIN dataset_versions v ON v.id = m.new_id "
             "WHERE m.entity = :entity AND m.legacy_id = ANY(CAST(:ids AS text[]))",
             entity=Entity.VERSIONS,
