@@ -39,6 +39,7 @@ from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
+from dsplatform.migration.analysis import AnalysisService
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.remembered import LegacyService
 from dsplatform.migration.service import MigrationService
@@ -102,6 +103,7 @@ class Platform:
     legacy: LegacyService
     shadow: ShadowService
     migration: MigrationService
+    legacy_analysis: AnalysisService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
 
@@ -233,6 +235,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             LegacyService(db, permissions, settings.legacy_timezone),
             ShadowService(db, permissions),
             _migration(settings, db, files, permissions),
+            AnalysisService(db, permissions, settings),
         )
 
 

@@ -1,29 +1,67 @@
 """`legacy`: the legacy system comes along."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dsplatform.cli.maintenance import PROBLEMS_FOUND
 from dsplatform.cli.render import AsJson, emit, table
 
 if TYPE_CHECKING:
     from dsplatform.migration.accounting import Account
+    from dsplatform.migration.analysis import Analysis
     from dsplatform.migration.backfill import Progress
     from dsplatform.migration.landed_rows import Quarantined
 
 STOPPED = 8
 
-app = typer.Typer(help="The legacy system comes along: migrate its data while it runs.", no_args_is_help=True)
+app = typer.Typer(help="The legacy system comes along: analyse it, and migrate its data while it runs.", no_args_is_help=True)
 quarantine = typer.Typer(help="Legacy rows about which something waits for a decision.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
 
 Number = Annotated[int, typer.Argument(help="Number in the quarantine, as `quarantine list` shows it.")]
 OfEntity = Annotated[str | None, typer.Option("--entity", help="Only rows of this legacy table.")]
 OfReason = Annotated[str | None, typer.Option("--reason", help="Only rows with this reason.")]
+
+
+@app.command()
+def analyse(
+    read_all: Annotated[
+        bool, typer.Option("--hash", help="Read every file, not only a sample, and compare it with its row; this takes as long as reading.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the report to this file: Markdown, or JSON with --json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the legacy system and say what migration would meet: changes nothing, there or here.
+
+    Asks its database, which may go on working, for every oddity that is known of it, and looks for each file. SELECT on its tables is all
+    the login needs. What it finds blocks migration, waits for a decision, or is decided by a rule; each finding says what becomes of the
+    rows. Set DSPLATFORM_LEGACY_DATABASE_URL and DSPLATFORM_LEGACY_ROOTS before. Exit code 1 when something blocks, so that migration may
+    not start.
+    """
+    from dsplatform.cli.session import opened
+    from dsplatform.migration.report import markdown
+
+    with _progress(quiet=as_json) as progress, opened() as session:
+        found = session.platform.legacy_analysis.analyse(session.platform.actor(), read_all=read_all, progress=progress)
+    if output is not None:
+        text = json.dumps(found.plain(), indent=2, ensure_ascii=False) + "\n" if as_json else markdown(found)
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"written to {output}")
+    elif as_json:
+        emit(found.plain())
+    else:
+        _show_analysis(found)
+    if not found.may_start:
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 @app.command()
@@ -165,6 +203,18 @@ def retry(
         emit({"tried": tried, "waiting": left})
     else:
         typer.echo(f"{tried} row(s) tried again, {left} still wait for a decision")
+
+
+def _show_analysis(found: "Analysis") -> None:
+    from dsplatform.migration.report import facts, verdict
+
+    table("", ["what", "figure"], facts(found))
+    table(
+        "", ["table", "rows", "ids missing"], [(one.name, one.rows, one.missing_ids) for one in found.tables], right=["rows", "ids missing"]
+    )
+    rows = [(o.severity, o.code, o.title, o.entity, o.count, ", ".join(o.examples), o.becomes) for o in found.oddities]
+    table("", ["", "code", "finding", "table", "count", "examples", "what becomes of it"], rows, right=["count"])
+    typer.echo(verdict(found))
 
 
 def _row(one: "Quarantined") -> tuple[object, ...]:

@@ -18,7 +18,7 @@ DATASETS = (
         NOTE,
         "datasets",
         "SELECT id FROM (SELECT id, count(*) OVER (PARTITION BY name, created_by) AS same FROM datasets) d WHERE same > 1",
-        "each keeps its id; the oldest keeps the name, the others get `-<id>` behind it, and their old name is kept as a fact",
+        "each keeps its id; the oldest keeps the name, the others get `-` and their id behind it, and their old name is kept as a fact",
     ),
     Question(
         "D2",

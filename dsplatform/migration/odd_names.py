@@ -19,7 +19,7 @@ PEOPLE = (
         NOTE,
         "users",
         "SELECT id FROM (SELECT id, count(*) OVER (PARTITION BY lower(btrim(soeid))) AS same FROM users) u WHERE same > 1",
-        "the oldest keeps the login, the others get `-<id>` behind it",
+        "the oldest keeps the login, the others get `-` and their id behind it",
     ),
     Question(
         "our_login",
@@ -27,7 +27,7 @@ PEOPLE = (
         NOTE,
         "users",
         "SELECT id FROM users WHERE lower(btrim(soeid)) IN ('admin', 'system')",
-        "they get `-<id>` behind their login",
+        "they get `-` and their id behind their login",
     ),
     Question(
         "admins",
@@ -187,6 +187,6 @@ POINTERS = (
         DECIDE,
         "dataset_pointers",
         "SELECT id FROM (SELECT id, count(*) OVER (PARTITION BY dataset_id, pointer_name) AS same FROM dataset_pointers) p WHERE same > 1",
-        "the oldest keeps the name, the others get `-<id>` behind it",
+        "the oldest keeps the name, the others get `-` and their id behind it",
     ),
 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from dsplatform.migration.oddities import EXAMPLES, Oddity, Severity, shown
+from dsplatform.migration.oddities import EXAMPLES, Oddity, Severity, known, shown
 from dsplatform.migration.source import Snapshot
 
 REFERENCES = (
@@ -64,7 +64,7 @@ def undecodable(source: Snapshot) -> Iterator[Oddity]:
     """Texts that are no UTF-8. Only a database of SQL_ASCII takes such; there, what is not plain ASCII is read and decoded."""
     if source.encoding != "SQL_ASCII":
         return
-    for table in sorted(source.tables):
+    for table in known(source):
         keys, names = _key(source, table)
         for column, kind in source.columns(table).items():
             if kind in _TEXTS:
@@ -93,7 +93,7 @@ def undecodable(source: Snapshot) -> Iterator[Oddity]:
 
 def mistimed(source: Snapshot, zone: ZoneInfo, now: datetime) -> Iterator[Oddity]:
     """Rows with times that do not exist, exist twice, lie in the future, or are none."""
-    for table in sorted(source.tables):
+    for table in known(source):
         columns = {column: kind for column, kind in source.columns(table).items() if kind in {_LOCAL, _AWARE}}
         if columns:
             yield from _mistimed(source, table, columns, zone, now)

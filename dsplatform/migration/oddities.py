@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import LiteralString
 
 from dsplatform.core.domain import ValueObject
+from dsplatform.migration.model import Entity
 from dsplatform.migration.source import KEYS, Snapshot
 
 EXAMPLES = 5
@@ -74,6 +75,11 @@ class Question:
 def shown(keys: Iterable[Sequence[object]]) -> tuple[str, ...]:
     """The first few keys as text."""
     return tuple(":".join(map(str, key)) for _, key in zip(range(EXAMPLES), keys, strict=False))
+
+
+def known(source: Snapshot) -> list[str]:
+    """The tables of the legacy system that are there. Others may lie beside them, and are nobody's business."""
+    return [entity for entity in Entity if source.has(entity)]
 
 
 def _there(source: Snapshot, name: str) -> bool:

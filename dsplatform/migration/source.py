@@ -133,6 +133,10 @@ class Snapshot:
         """The columns by which the table is read in order."""
         return self._tables[table].key
 
+    def single(self, table: str) -> bool:
+        """Whether no two of its rows can have one key."""
+        return self._tables[table].single
+
     def count(self, table: str) -> int:
         """Rows of the table."""
         return int(self._fetch(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)), ())[1][0][0])
