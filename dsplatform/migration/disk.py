@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import numpy as np
-
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Unavailable
 from dsplatform.migration.locating import Locator, NotLocated
@@ -151,6 +149,8 @@ class Disk:
 
     def strays(self, folders: Sequence[Path]) -> Oddity | None:
         """Files in these folders that no row names."""
+        import numpy as np  # it starts threads, and takes longer than most commands
+
         known = np.unique(np.frombuffer(self._places, dtype=np.uint64))
         count = 0
         examples: list[str] = []
@@ -281,6 +281,8 @@ class _Sizes:
         """Of different things."""
         if not self._things:
             return 0
+        import numpy as np
+
         _, first = np.unique(np.frombuffer(self._things, dtype=np.uint64), return_index=True)
         return int(np.frombuffer(self._sizes, dtype=np.uint64)[first].sum())
 
