@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 from dsplatform_tests.legacy import content, ddl
 from dsplatform_tests.legacy.ddl import Generation
@@ -34,8 +35,8 @@ class Ground:
         self.home, (self.version,) = self.line(1)
         self.other, (self.foreign,) = self.line(1)
 
-    def named_file(self, path: str | None, **columns: object) -> Row:
-        return self.rows.file(0, 0, self.data, write=False, **{"file_path": path, **columns})
+    def named_file(self, path: str | None, **columns: Any) -> Row:
+        return self.rows.file(0, 0, self.data, write=False, file_path=path, **columns)
 
     def line(self, versions: int, name: str | None = None, file: Row | None = None) -> tuple[Row, list[Row]]:
         """A dataset whose versions all have the one good file, or another."""
@@ -89,7 +90,7 @@ def _kind(table: str, reasons: str, make: Make) -> Kind:
     return Kind(table, frozenset(reasons.split()), make)
 
 
-def _component_twice(ground: Ground, _: int) -> Row:
+def _component_twice(ground: Ground, _n: int) -> Row:
     _, (version,) = ground.line(1)
     path = str(ground.rows.folder / "ground.parquet")
     ground.rows.component(version, ground.named_file(path), "attachment", "notes", 1)
@@ -101,7 +102,7 @@ def _component(ground: Ground, name: str | None) -> Row:
     return ground.rows.component(version, ground.named_file(str(ground.rows.folder / "ground.parquet")), "attachment", name, 1)
 
 
-def _in_a_cycle(ground: Ground, _: int) -> Row:
+def _in_a_cycle(ground: Ground, _n: int) -> Row:
     """The elder of two, each of which is the other's parent."""
     _, (elder, younger) = ground.line(2)
     return _changed(elder, {"parent_version_id": younger["id"]})
@@ -168,7 +169,7 @@ KINDS: dict[str, Kind] = {
     ),
     "parent_absent": _kind("dataset_versions", "orphan_parent", lambda g, n: g.last(parent_version_id=ABSENT + n)),
     "parent_elsewhere": _kind("dataset_versions", "cross_dataset_parent", lambda g, _: g.last(parent_version_id=g.foreign["id"])),
-    "parent_itself": _kind("dataset_versions", "cycle", lambda g, _: _changed(row := g.last(), {"parent_version_id": row["id"]})),
+    "parent_itself": _kind("dataset_versions", "cycle", lambda g, _: _changed(v := g.last(), {"parent_version_id": v["id"]})),
     "cycle": _kind("dataset_versions", "cycle", _in_a_cycle),
     "time_in_gap": _kind("dataset_versions", "bad_time", lambda g, _: g.last(ingestion_timestamp=GAP)),
     "time_twice": _kind("dataset_versions", "bad_time", lambda g, _: g.last(ingestion_timestamp=TWICE)),

@@ -231,10 +231,10 @@ def write(connection: psycopg.Connection, rows: Rows) -> dict[str, int]:
             statement = SQL("SELECT setval(pg_get_serial_sequence(%s, 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM {}")
             connection.execute(statement.format(Identifier(table)), [table])
     for table, row, column, value in rows.raw:
-        statement = SQL("UPDATE {} SET {} = convert_from(%s, 'SQL_ASCII') WHERE {}").format(
+        update = SQL("UPDATE {} SET {} = convert_from(%s, 'SQL_ASCII') WHERE {}").format(
             Identifier(table), Identifier(column), SQL(" AND ").join(SQL("{} = %s").format(Identifier(name)) for name in key_columns(table))
         )
-        connection.execute(statement, [value, *(row[name] for name in key_columns(table))])
+        connection.execute(update, [value, *(row[name] for name in key_columns(table))])
     return {table: len(rows.tables[table]) for table in columns}
 
 

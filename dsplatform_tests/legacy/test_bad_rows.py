@@ -62,7 +62,7 @@ def test_a_file_is_swapped_with_a_link(tmp_path: Path) -> None:
     path, target = tmp_path / "file", tmp_path / "target"
     path.write_bytes(b"good")
     target.write_bytes(SECRET)
-    seen = set()
+    seen: set[bytes] = set()
     with swapped(path, target):
         while seen != {b"good", SECRET}:
             seen.add(path.read_bytes())

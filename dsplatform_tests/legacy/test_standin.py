@@ -3,17 +3,34 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import bcrypt
 import psycopg
 import pytest
 
+from dsplatform.local import EmbeddedPostgres
 from dsplatform_tests.legacy.ddl import Generation, plain
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.legacy.rows import PASSWORD, PASSWORD_HASH
 
 WITH_TABLES = [Generation.G0, Generation.G1A, Generation.G1B, Generation.G2]
+
+
+@pytest.fixture(scope="module")
+def odd(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Generation], Built]:
+    """A system of the generation with all oddities, built once for those who only look at it."""
+
+    @cache
+    def made(generation: Generation) -> Built:
+        name = f"odd_{generation.lower()}"
+        with psycopg.connect(server.url("postgres", ""), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        return build(server.url(name), tmp_path_factory.mktemp(name), generation, datasets=8)
+
+    return made
 
 
 def _queries(generation: str) -> Iterator[tuple[str, str]]:
@@ -39,8 +56,8 @@ def _tree(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("generation", WITH_TABLES)
-def test_every_oddity_is_in_exactly_the_rows_that_are_named(generation: Generation, legacy_url: str, legacy_folder: Path) -> None:
-    built = build(legacy_url, legacy_folder, generation, datasets=8)
+def test_every_oddity_is_in_exactly_the_rows_that_are_named(generation: Generation, odd: Callable[[Generation], Built]) -> None:
+    built = odd(generation)
     queries = list(_queries(generation))
     differing = {
         oddity: set(found) ^ set(built.keys(oddity)) for oddity, query in queries if (found := _rows(built, query)) != built.keys(oddity)
@@ -75,10 +92,9 @@ def test_a_system_without_oddities_has_none(generation: Generation, legacy_url: 
 
 
 @pytest.mark.parametrize("generation", WITH_TABLES)
-def test_every_foreign_key_holds(generation: Generation, legacy_url: str, legacy_folder: Path) -> None:
+def test_every_foreign_key_holds(generation: Generation, odd: Callable[[Generation], Built]) -> None:
     """They are not checked while the rows are copied."""
-    build(legacy_url, legacy_folder, generation, datasets=8)
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(plain(odd(generation).url)) as connection:
         keys = connection.execute(
             "SELECT conname, conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'"
         )
@@ -129,10 +145,10 @@ TABLES = {
 
 
 @pytest.mark.parametrize("generation", WITH_TABLES)
-def test_generations_differ_in_their_tables(generation: Generation, legacy_url: str, legacy_folder: Path) -> None:
-    built = build(legacy_url, legacy_folder, generation, datasets=1, oddities=False)
+def test_generations_differ_in_their_tables(generation: Generation, odd: Callable[[Generation], Built]) -> None:
+    built = odd(generation)
     assert {table: table in built.counts for table in TABLES[generation]} == TABLES[generation]
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(plain(built.url)) as connection:
         for table, absent in COLUMNS[generation].items():
             columns = connection.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table]).fetchall()
             assert columns
@@ -151,21 +167,20 @@ def test_the_planned_columns_of_files_are_never_filled(legacy_url: str, legacy_f
     assert len(built.keys("D15")) == built.counts["files"]
 
 
-def test_a_file_is_where_its_oddity_says(legacy_url: str, legacy_folder: Path) -> None:
+def test_a_file_is_where_its_oddity_says(odd: Callable[[Generation], Built]) -> None:
     """D12, D13: what is missing is missing, and every other odd path leads to bytes of the size that the table has."""
-    built = build(legacy_url, legacy_folder, Generation.G1B, datasets=1)
-    with psycopg.connect(plain(legacy_url)) as connection:
+    built = odd(Generation.G1B)
+    with psycopg.connect(plain(built.url)) as connection:
         paths = {key: (path, size) for key, path, size in connection.execute("SELECT id, file_path, file_size FROM files")}
     assert not any(Path(paths[key][0]).exists() for (key,) in built.keys("D13.missing"))
-    for kind, start in (("old_mount", built.mounts[0][0]), ("uri", f"file://{legacy_folder}"), ("relative", "")):
+    for kind, start in (("old_mount", built.mounts[0][0]), ("uri", f"file://{built.folder}"), ("relative", "")):
         for (key,) in built.keys(f"D13.{kind}"):
             path, size = paths[key]
-            assert (legacy_folder / path.removeprefix(start).lstrip("/")).stat().st_size == size
+            assert (built.folder / path.removeprefix(start).lstrip("/")).stat().st_size == size
     named = {path for path, _ in paths.values()}
     assert built.stray
     assert all(path.exists() and str(path) not in named for path in built.stray)
 
 
 def test_the_password_is_known() -> None:
-    bcrypt = pytest.importorskip("bcrypt")
     assert bcrypt.checkpw(PASSWORD.encode(), PASSWORD_HASH.encode())

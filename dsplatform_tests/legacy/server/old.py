@@ -107,7 +107,7 @@ class Old:
     def user_id(self, caller: Caller) -> int | None:
         """The id of the token's user, who may be gone."""
         found = self.row("SELECT id FROM users WHERE soeid = %s", caller.soeid)
-        return found and found["id"]
+        return found["id"] if found else None
 
     def may(self, user_id: int | None, dataset_id: int, level: str) -> bool:
         """Exactly this level, or `admin`: `write` is no `read`."""

@@ -92,6 +92,9 @@ def test_the_catalogue(client: TestClient, built: Built) -> None:
     assert client.get(f"/api/datasets/{unreadable[0]}").json() == {"detail": "Read permission required to view dataset"}
     assert client.get("/api/datasets/900000").status_code == 403
     assert client.get("/api/datasets/tags").status_code == 500
+    _log_in(client, _one(built, "SELECT soeid FROM users WHERE id NOT IN (SELECT user_id FROM dataset_permissions) LIMIT 1"))
+    assert client.get("/api/datasets", params={"limit": 3}).json() == [], "rights are asked for after the page was cut"
+    _log_in(client, _one(built, "SELECT soeid FROM users JOIN datasets ON created_by = users.id WHERE datasets.id = 1"))
     changed = client.patch("/api/datasets/1", json={"name": "", "tags": ["b", "a "]}).json()
     assert (changed["name"], changed["description"]) == ("", whole["description"])
     assert [tag["name"] for tag in changed["tags"]] == ["a ", "b"]
@@ -154,6 +157,7 @@ def test_schemas(client: TestClient, built: Built) -> None:
 
 def test_branches_tags_and_permissions(client: TestClient, built: Built) -> None:
     """Sections 2.5 and 2.6."""
+    creator = _one(built, "SELECT soeid FROM users JOIN datasets ON created_by = users.id WHERE datasets.id = 1")
     oldest = client.get("/api/datasets/1/versions").json()[-1]["id"]
     made = client.post("/api/datasets/1/branches", json={"branch_name": "feature/x", "from_version_id": oldest}).json()
     assert list(made) == ["dataset_id", "pointer_name", "dataset_version_id", "is_tag", "id", "created_at", "updated_at"]
@@ -176,6 +180,16 @@ def test_branches_tags_and_permissions(client: TestClient, built: Built) -> None
         "permission_type": "read",
     }
     assert client.post("/api/datasets/1/permissions", json={"user_id": 6, "permission_type": "all"}).status_code == 500
+    _log_in(client, _one(built, "SELECT soeid FROM users WHERE id = 6"))
+    assert client.get("/api/datasets/1").status_code == 200
+    _log_in(client, creator)
+    client.post("/api/datasets/1/permissions", json={"user_id": 6, "permission_type": "write"})
+    _log_in(client, _one(built, "SELECT soeid FROM users WHERE id = 6"))
+    assert client.get("/api/datasets/1").status_code == 403, "write is no read"
+    assert client.patch("/api/datasets/1", json={"description": "d"}).status_code == 200
+    assert client.get("/api/datasets/1/permissions").json() == {"detail": "Admin permission required to view permissions"}
+    _log_in(client, creator)
+    client.post("/api/datasets/1/permissions", json={"user_id": 6, "permission_type": "read"})
     revoked = client.delete("/api/datasets/1/permissions/6/read").json()
     assert revoked == {"message": "Permission DatasetPermissionType.READ revoked from user 6"}
     assert client.delete("/api/datasets/1/permissions/6/read").json() == {"detail": "Permission not found"}
