@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dsplatform.api.app import create_app
+from dsplatform.api.legacy import app as legacy_app
 from dsplatform.bootstrap import Platform
 from dsplatform.core.domain import Actor
 from dsplatform.core.settings import Settings
@@ -35,8 +36,9 @@ def old_settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def app(old_settings: Settings, database_url: str) -> FastAPI:
-    """The application, not yet started."""
+def app(old_settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """The application, not yet started. It writes what it counted when a test says so."""
+    monkeypatch.setattr(legacy_app, "WRITE_SECONDS", 3_600.0)
     return create_app(replace(old_settings, database_url=database_url))
 
 

@@ -59,7 +59,7 @@ def test_a_page_of_rows(old: Old, second: str) -> None:
 
 
 def test_pages_put_together_are_the_whole(old: Old) -> None:
-    at = committed(old, b"n\n" + b"".join(b"%d\n" % n for n in range(2_500)))
+    at = committed(old, b"n,m\n" + b"".join(b"%d,x\n" % n for n in range(2_500)))
     found: list[int] = []
     more = True
     while more:

@@ -205,7 +205,7 @@ def test_s23_a_viewer_makes_no_dataset(log_in: LogIn) -> None:
 
 
 def test_s25_a_commit_goes_onto_a_branch_that_is_there(ada: TestClient, bob: TestClient, platform: Platform) -> None:
-    """2.5 POST /api/datasets/{dataset_id}/branches/{branch_name:path}/commit: also where the name has a slash."""
+    """2.5 POST /api/datasets/{dataset_id}/branches/{branch_name}/commit: also where the name has a slash."""
     made = done(send(ada, name="sales", description="kept"))
     at = f"/api/datasets/{made['dataset_id']}"
     ada.post(f"{at}/branches", json={"branch_name": "team/side", "from_version_id": made["version_id"]})

@@ -267,7 +267,7 @@ def test_a_version_is_made_of_a_list_of_changes(old: Old, at: str, log_in: LogIn
     for client in (old.rita, old.eve):
         refused = changes(client, old, added)
         assert (refused.status_code, refused.json()) == (403, {"detail": "Write permission required to create versions"})
-    wrong = {
+    wrong: dict[int, list[dict[str, Any]]] = {
         404: [{"operation": "add", "file_id": NEVER}, {"operation": "add"}],
         400: [{"operation": "copy", "file_id": file_id}, {"operation": "remove", "component_name": "none"}],
         422: [{"file_id": file_id}],
