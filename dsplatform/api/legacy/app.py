@@ -142,22 +142,11 @@ def create_legacy_app(
 async def kept_by(app: FastAPI, platform: Platform) -> AsyncIterator[None]:
     """Answers with these services for the length of the block, and writes down now and then, and at its end, what was counted."""
     app.state.platform = platform
-    usage: Usage = app.state.usage
-
-    def write() -> None:
-        counts = usage.take()
-        if counts:
-            try:
-                platform.legacy.note_usage(counts)
-            except DsplatformError:
-                usage.give_back(counts)
-                logger.warning("who used the legacy paths could not be written down, and is kept", exc_info=True)
-        write_comparisons(app, platform)
 
     async def now_and_then() -> None:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
-            await to_thread.run_sync(write)
+            await to_thread.run_sync(write_down, app, platform)
 
     writing = asyncio.create_task(now_and_then())
     try:
@@ -166,4 +155,17 @@ async def kept_by(app: FastAPI, platform: Platform) -> AsyncIterator[None]:
         writing.cancel()
         with suppress(asyncio.CancelledError):
             await writing
-        await to_thread.run_sync(write)
+        await to_thread.run_sync(write_down, app, platform)
+
+
+def write_down(app: FastAPI, platform: Platform) -> None:
+    """Writes what was counted. What the database does not take now is kept for the next time."""
+    usage: Usage = app.state.usage
+    counts = usage.take()
+    if counts:
+        try:
+            platform.legacy.note_usage(counts)
+        except DsplatformError:
+            usage.give_back(counts)
+            logger.warning("who used the legacy paths could not be written down, and is kept", exc_info=True)
+    write_comparisons(app, platform)

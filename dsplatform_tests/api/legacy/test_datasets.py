@@ -14,8 +14,8 @@ DATASET = [
     "name", "description", "id", "created_by", "created_at", "updated_at", "current_version", "file_type", "file_size", "versions", "tags",
 ]  # fmt: skip
 VERSION = [
-    "dataset_id", "version_number", "file_id", "uploaded_by", "parent_version_id", "message", "overlay_file_id", "id", "ingestion_timestamp",
-    "last_updated_timestamp", "uploaded_by_soeid", "file_type", "file_size",
+    "dataset_id", "version_number", "file_id", "uploaded_by", "parent_version_id", "message", "overlay_file_id", "id",
+    "ingestion_timestamp", "last_updated_timestamp", "uploaded_by_soeid", "file_type", "file_size",
 ]  # fmt: skip
 NAIVE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?"
 
