@@ -73,6 +73,13 @@ def database_url(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def other_database_url(server: EmbeddedPostgres) -> Iterator[str]:
+    """A second one."""
+    with _database(server, "template") as name:
+        yield server.url(name, user=ROLE)
+
+
+@pytest.fixture
 def owner_url(database_url: str) -> str:
     """The same database as its owner logs in to it."""
     return database_url.replace(f"{ROLE}@", "postgres@")

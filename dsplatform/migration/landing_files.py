@@ -56,13 +56,12 @@ class FilesStep(Step[_Taken]):
     entity = Entity.FILES
     batch = 512
 
-    def __init__(self, around: Surroundings, *, pause: float = PAUSE) -> None:
+    def __init__(self, around: Surroundings) -> None:
         self._legacy = around.legacy
         self._files = around.files
         self._locator = around.locator
         self._zone = around.zone
         self._owner = around.actor.user_id
-        self._pause = pause
         self._purposes = Purposes()
 
     def begin(self, tx: Transaction, highest: Key | None) -> None:
@@ -112,7 +111,7 @@ class FilesStep(Step[_Taken]):
                     young = _young(source, lost)
                     fresh = [row for row in fresh if row.key in young]
             if attempt and fresh:
-                wait(self._pause, lambda: False)
+                wait(PAUSE, lambda: False)
                 with self._legacy.snapshot() as source:
                     fresh = source.rows(Entity.FILES, [row.key for row in fresh])
                     self._take(source, fresh, upload, taken)

@@ -1,12 +1,14 @@
 """What names the files of the legacy system, and so which of them are worth their bytes."""
 
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from dsplatform.migration.model import Key, Rule
 from dsplatform.migration.source import Snapshot
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 VERSIONS = (("dataset_versions", "file_id"), ("dataset_version_files", "file_id"))
 OVERLAYS = (("dataset_versions", "overlay_file_id"),)
@@ -43,6 +45,8 @@ class Purposes:
         asked = [id_ for id_ in ids if id_ > self._up_to]
         answers: list[tuple[Sequence[int], tuple[set[int], ...]]] = []
         if read:
+            import numpy as np  # it starts threads, and takes longer than most commands
+
             if self._named is None:
                 self._named = tuple(_all(source, places) for places in (VERSIONS, OVERLAYS, OTHERS))
             wanted = np.array(read, dtype=np.int64)
@@ -56,13 +60,17 @@ class Purposes:
         return answers
 
 
-def _all(source: Snapshot, places: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
+def _all(source: Snapshot, places: Sequence[tuple[str, str]]) -> "NDArray[np.int64]":
     """Every file that these columns name, once, in order."""
+    import numpy as np
+
     parts = [np.array(source.named(table, column), dtype=np.int64) for table, column in places if source.has(table, column)]
     return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
 
 
-def _among(wanted: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _among(wanted: "NDArray[np.int64]", ordered: "NDArray[np.int64]") -> "NDArray[np.bool_]":
+    import numpy as np
+
     if not len(ordered):
         return np.zeros(len(wanted), dtype=np.bool_)
     at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
