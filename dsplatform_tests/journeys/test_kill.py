@@ -5,8 +5,10 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,13 +24,19 @@ from dsplatform.bootstrap import bootstrap
 from dsplatform.core.settings import Settings
 
 settings = Settings.from_env()
-with bootstrap(settings, settings.database_url) as platform:
-    print("up", flush=True)
-    for line in iter(input, "stop"):
-        platform.ingestion.discover()
-        platform.ingestion.ingest_ready()
-        print("done", flush=True)
+for line in iter(input, "stop"):
+    child = os.fork()  # which need not load everything again
+    if not child:
+        os.setsid()
+        with bootstrap(settings, settings.database_url) as platform:
+            print(os.getpid(), flush=True)
+            platform.ingestion.discover()
+            platform.ingestion.ingest_ready()
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
+LONGEST = 0.35
+"""Seconds until a kill."""
 
 
 def drop_batch(root: Path, number: int) -> Iterator[tuple[str, bytes]]:
@@ -43,37 +51,42 @@ def drop_batch(root: Path, number: int) -> Iterator[tuple[str, bytes]]:
         yield path, content
 
 
-def start(platform: Platform, url: str) -> subprocess.Popen[str]:
+@contextmanager
+def working(platform: Platform, url: str) -> Iterator[Callable[[float], bool]]:
+    """Processes that ingest, each killed after so many seconds: the answer is whether it was at work still."""
     env = {**os.environ, "DSPLATFORM_HOME": str(platform.settings.home), "DSPLATFORM_DATABASE_URL": url, "DSPLATFORM_SETTLE_SECONDS": "0"}
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "up\n"
-    return worker
+    with subprocess.Popen([sys.executable, "-c", WORKER], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+
+        def kill_after(seconds: float) -> bool:
+            print("go", file=parent.stdin, flush=True)
+            worker = int(parent.stdout.readline())  # type: ignore[union-attr]
+            time.sleep(seconds)
+            with suppress(ProcessLookupError):
+                os.killpg(worker, signal.SIGKILL)
+            return os.waitstatus_to_exitcode(int(parent.stdout.readline())) == -signal.SIGKILL  # type: ignore[union-attr]
+
+        try:
+            yield kill_after
+        finally:
+            parent.kill()
 
 
 @pytest.mark.parametrize("kills", [30, pytest.param(500, marks=pytest.mark.soak)])
 def test_no_file_is_lost_or_doubled_by_kills(kills: int, platform: Platform, database_url: str) -> None:
     dropped: dict[str, bytes] = {}
-    interrupted = 0
+    interrupted, number, longest = 0, 0, LONGEST
     generator = random.Random(20260101)
-    spare = start(platform, database_url)
-    for number in range(kills):
-        worker, spare = spare, start(platform, database_url)  # the next one starts while this one works
-        dropped.update(drop_batch(platform.settings.drop_dir, number))
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-        try:
-            worker.wait(timeout=generator.uniform(0.0, 0.35))
-        except subprocess.TimeoutExpired:
-            os.killpg(worker.pid, signal.SIGKILL)
-        out, _ = worker.communicate()
-        interrupted += "done" not in out
-    os.killpg(spare.pid, signal.SIGKILL)
-    spare.communicate()
-    assert interrupted >= kills // 2, "the kills came too late to prove anything"
+    with working(platform, database_url) as kill_after:
+        while interrupted < kills:
+            dropped.update(drop_batch(platform.settings.drop_dir, number))
+            number += 1
+            if kill_after(generator.uniform(0.0, longest)):
+                interrupted += 1
+            else:  # it came too late, and proved nothing
+                longest *= 0.8
+    print(f"{interrupted} of {number} kills came in time, the last within {longest:.2f} s")
 
     platform.ingestion.discover()
     platform.ingestion.ingest_ready()
