@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import access, garbage, history, http, integrity, s3, schemas, workbooks, workloads, writers
+from benchmarks import access, garbage, history, http, integrity, s3, schemas, silence, workbooks, workloads, writers
 from benchmarks.measure import machine
 
 LAST = {"w1", "w3"}
@@ -19,6 +19,7 @@ _NAMED = {
     **history.ALL,
     **access.ALL,
     **http.ALL,
+    **silence.ALL,
     **s3.ALL,
     **schemas.ALL,
     **workbooks.ALL,

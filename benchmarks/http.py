@@ -33,7 +33,7 @@ def http_upload(scratch: Path, rounds: int) -> str:
     source = scratch / "body"
     _noise(source)
     written, durable, ours, ratios = [], [], [], []
-    with _limits(scratch / "limits") as limit, _api(scratch) as (port, token, process, _):
+    with _limits(scratch / "limits") as limit, api(scratch) as (port, token, process, _):
         for number in range(rounds):
             sync()
             written.append(_put(limit, "/body", source, {}))
@@ -62,7 +62,7 @@ def http_download(scratch: Path, rounds: int) -> str:
     source = folder / "body"
     _noise(source)
     theirs, ours, ratios = [], [], []
-    with _limits(folder) as limit, _api(scratch) as (port, token, process, _):
+    with _limits(folder) as limit, api(scratch) as (port, token, process, _):
         _put(port, "/api/v1/datasets/d/files/body?create=true", source, token)
         for _ in range(rounds):
             theirs.append(_get(limit, "/body", {}))
@@ -81,7 +81,7 @@ def http_download(scratch: Path, rounds: int) -> str:
 def http_get(scratch: Path, rounds: int) -> str:
     """One dataset, asked for at a steady rate whatever the answers take."""
     rows = []
-    with _api(scratch) as (port, token, _, platform):
+    with api(scratch) as (port, token, _, platform):
         dataset = platform.datasets.create_dataset(platform.actor(), "sales")
         for _ in range(rounds):
             times = _steadily(port, f"/api/v1/datasets/{dataset.id}", token)
@@ -96,10 +96,10 @@ def http_get(scratch: Path, rounds: int) -> str:
 
 def http_list(scratch: Path, rounds: int) -> str:
     """The first page of 100 among 100,000 datasets, for a user with 1,000 grants."""
-    with _api(scratch) as (port, _, _, platform):
+    with api(scratch) as (port, _, _, platform):
         few = platform.permissions.create_user("few", "viewer")
         access.fill(platform, platform.actor(), few)
-        token = _credential(platform.accounts.create_token(few, "benchmark").secret)
+        token = credential(platform.accounts.create_token(few, "benchmark").secret)
         connection = HTTPConnection("127.0.0.1", port)
         times = [_asked(connection, "/api/v1/datasets?limit=100", token) * 1000 for _ in range(100 * rounds)]
     return table(
@@ -120,14 +120,14 @@ def _noise(path: Path) -> None:
 
 
 @contextmanager
-def _api(scratch: Path) -> Iterator[tuple[int, dict[str, str], psutil.Process, Platform]]:
+def api(scratch: Path) -> Iterator[tuple[int, dict[str, str], psutil.Process, Platform]]:
     """The API's own process: (port, headers of an admin, process, the same platform here)."""
     with home(scratch) as (env, url), bootstrap(Settings.from_env(env), url) as platform:
         token = platform.accounts.create_token(platform.actor(), "benchmark").secret
         port = free_port()
         env = {**env, "DSPLATFORM_DATABASE_URL": url, "DSPLATFORM_RATE_LIMIT": "0", "DSPLATFORM_LOG_LEVEL": "error"}
         with _running([sys.executable, "-m", "dsplatform.api", "--port", str(port)], env, port, "/health/ready") as process:
-            yield port, _credential(token), process, platform
+            yield port, credential(token), process, platform
 
 
 @contextmanager
@@ -151,7 +151,8 @@ def _running(command: list[str], env: Mapping[str, str], port: int, path: str | 
             process.terminate()
 
 
-def _credential(token: str) -> dict[str, str]:
+def credential(token: str) -> dict[str, str]:
+    """The header that says who asks."""
     return {"Authorization": f"Bearer {token}"}
 
 
