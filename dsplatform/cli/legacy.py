@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,6 @@ from dsplatform.cli.render import AsJson, emit, table
 if TYPE_CHECKING:
     from dsplatform.migration.accounting import Account
     from dsplatform.migration.analysis import Analysis
-    from dsplatform.migration.backfill import Progress
     from dsplatform.migration.landed_rows import Quarantined
 
 STOPPED = 8
@@ -123,6 +122,30 @@ def status(as_json: AsJson = False) -> None:
     now = "running now" if found.is_running else f"{found.run.state} at {found.run.ended_at or found.run.started_at:%Y-%m-%d %H:%M} UTC"
     left = f"; not read to the end: {', '.join(found.unfinished)}" if found.unfinished else ""
     typer.echo(f"generation {found.run.generation}; last run: {found.run.kind}, {now}{left}{_waiting(found.waiting)}")
+
+
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option("--days", min=1, max=3_660, help="Of the last days, today among them.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show who still uses the legacy system's paths, so that one can see when they may go. It takes the right `operate`.
+
+    Figures are written every ten seconds. A program is as it called itself; `unknown` asked without a good token.
+    """
+    from dsplatform.cli.session import opened
+
+    with opened() as session:
+        used = session.platform.legacy.usage(session.platform.actor(), days=days)
+    if as_json:
+        emit([one.plain() for one in used])
+        return
+    table(
+        "",
+        ["endpoint", "client", "program", "requests", "last on (UTC)"],
+        [(one.endpoint, one.client, one.program, one.requests, one.last_day) for one in used],
+        right=["requests"],
+    )
 
 
 @quarantine.command("list")
@@ -256,7 +279,7 @@ def _until_asked() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> "Iterator[Progress | None]":
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A bar for each table with the rows of a second and the time that is left, where somebody looks."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -21,7 +21,7 @@ ORDERS = {
 _DATASETS = f"""
 SELECT d.id AS new_id,
     CASE WHEN m.kept->>'given_name' <> d.name THEN d.name ELSE coalesce(m.kept->>'name', d.name) END AS name,
-    nullif(d.description, '') AS description, d.created_by AS creator, d.created_at,
+    CASE WHEN d.description = '' AND m.kept->>'description' IS NULL THEN NULL ELSE d.description END AS description, d.created_by AS creator, d.created_at,
     greatest(d.updated_at, coalesce({kept_time("m", "updated_at")}, d.created_at), v.created_at) AS updated_at,
     v.version_number AS current_version, CASE WHEN p.component_name IS NULL THEN NULL ELSE 'parquet' END AS file_type,
     p.file_size, d.labels

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import FilePath, PermissionType, PlatformRight
+from dsplatform.migration.old_model import Wanted
 from dsplatform.permissions.model import Grantee
 from dsplatform.schemas.contracts.model import Policy
 from dsplatform.versioning.composition import Taken
@@ -266,6 +268,7 @@ PEOPLE: Mapping[str, Case] = {
     **_noting(
         "permissions",
         ADMIN,
+        set_permission=("permission.grant", lambda s, w, a: s.set_permission(a, w.sales, EVE, READ)),
         grant_permission=("permission.grant", lambda s, w, a: s.grant_permission(a, EVE, READ, w.sales.id)),
         revoke_permission=("permission.revoke", lambda s, w, a: s.revoke_permission(a, RITA, READ, w.sales.id)),
         revoke_grant=("permission.revoke", lambda s, w, a: s.revoke_grant(a, w.sales, w.grant)),
@@ -320,7 +323,34 @@ PEOPLE: Mapping[str, Case] = {
     ),
 }
 
-CASES: Mapping[str, Case] = {**DATASETS, **VERSIONS, **SCHEMAS, **FILES, **PEOPLE}
+LEGACY: Mapping[str, Case] = {
+    **_of(
+        "legacy",
+        None,
+        datasets=lambda s, w, a: s.datasets(a, Wanted()),
+        facets=lambda s, w, a: s.facets(a, Wanted()),
+        labels=lambda s, w, a: s.labels(a),
+        file_place=lambda s, w, a: s.file_place(a, 1),
+        me=lambda s, w, a: s.me(a),
+    ),
+    **_of(
+        "legacy",
+        READ,
+        dataset=lambda s, w, a: s.dataset(a, w.sales),
+        versions=lambda s, w, a: s.versions(a, w.sales),
+        version=lambda s, w, a: s.version(a, w.sales, w.side),
+        numbered=lambda s, w, a: s.numbered(a, w.sales, 1),
+        these=lambda s, w, a: s.these(a, w.sales, [w.side]),
+        files=lambda s, w, a: s.files(a, w.sales, SimpleNamespace(new_id=w.side, component="side.csv")),
+        pointers=lambda s, w, a: s.pointers(a, w.sales),
+    ),
+    **_of("legacy", WRITE, may_write=lambda s, w, a: s.may_write(a, w.sales)),
+    **_of("legacy", ADMIN, may_administer=lambda s, w, a: s.may_administer(a, w.sales), levels=lambda s, w, a: s.levels(a, w.sales)),
+    **_of("legacy", USERS, users=lambda s, w, a: s.users(a), role=lambda s, w, a: s.role(a, 1)),
+    **_of("legacy", OPERATE, usage=lambda s, w, a: s.usage(a)),
+}
+
+CASES: Mapping[str, Case] = {**DATASETS, **VERSIONS, **SCHEMAS, **FILES, **PEOPLE, **LEGACY}
 
 ELSEWHERE: Mapping[str, str] = {
     "accounts.revoke_token": "tokens of others: dsplatform_tests/permissions",

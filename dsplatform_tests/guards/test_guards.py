@@ -190,6 +190,8 @@ SILENT = {
     "previews.preview": "what it keeps can be found again at any time",
     "conversions.parquet": "what it keeps can be found again at any time",
     "conversions.page": "what it keeps can be found again at any time",
+    **{f"legacy.{name}": "numbers of old clients, invented when they are first asked for" for name in ("dataset", "versions", "version")},
+    **{f"legacy.{name}": "the same" for name in ("numbered", "these", "pointers")},
     "files.store_file": "staged for a day, for its user alone",
 }
 """Methods that change something which is not written down, and why not."""
