@@ -43,6 +43,12 @@ POINTS: dict[str, str] = {
     "legacy.begun": "L1",
     "legacy.landed": "L1",
     "legacy.committed": "L2",
+    "follow.settled": "L3",
+    "switch.closed": "L4",
+    "switch.validated": "L4",
+    "switch.turned": "L5",
+    "rollback.held": "L6",
+    "rollback.turned": "L7",
 }
 """Every point, and the row of the crash matrix that it stands for. A test compares this list with the calls and with the matrix."""
 

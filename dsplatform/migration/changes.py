@@ -204,11 +204,19 @@ class ChangeLog:
 
     # --- reading --------------------------------------------------------------------------------------------------------------
 
-    def read(self, limit: int, *, all_committed: bool = False) -> Sequence[Change]:
-        """The oldest changes that nothing under way can precede. `all_committed`: the gate is closed, so that every change counts."""
-        settled = "" if all_committed else "WHERE xid < txid_snapshot_xmin(txid_current_snapshot())"
+    def newest(self) -> int:
+        """The number of the last change so far; 0: none waits."""
         with self._connected() as connection:
-            rows = connection.execute(f"{_LOG_ROWS} {settled} ORDER BY seq LIMIT %s".encode(), [limit]).fetchall()
+            return int(_row(connection, f"SELECT coalesce(max(seq), 0) FROM {SCHEMA}.changes")[0])  # noqa: S608 - a constant
+
+    def read(self, limit: int, *, up_to: int | None = None, all_committed: bool = False) -> Sequence[Change]:
+        """The oldest changes that nothing under way can precede, up to the number `up_to`. `all_committed`: the gate is closed, so that
+        every change counts."""
+        settled = "true" if all_committed else "xid < txid_snapshot_xmin(txid_current_snapshot())"
+        with self._connected() as connection:
+            rows = connection.execute(
+                f"{_LOG_ROWS} WHERE {settled} AND seq <= coalesce(%s, seq) ORDER BY seq LIMIT %s".encode(), [up_to, limit]
+            ).fetchall()
         return [Change(seq, entity, tuple(key)) for seq, entity, key in rows]
 
     def forget(self, changes: Sequence[Change]) -> None:

@@ -20,6 +20,7 @@ from dsplatform.migration.landed_rows import IdMap, Quarantine, Quarantined
 from dsplatform.migration.lander import Lander
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.model import Entity, Generation, Key, Reason, key_of
+from dsplatform.migration.routing_rows import Master, RoutingRow
 from dsplatform.migration.run_rows import Checkpoints, LegacyRun, Runs
 from dsplatform.migration.settling import Settling
 from dsplatform.migration.source import LegacyDatabase
@@ -223,6 +224,9 @@ class MigrationService:
         with self._db.advisory_lock(LOCK) as held:
             if not held:
                 raise AlreadyRunning("another process is bringing the legacy system over: wait for its end, see `dsplatform legacy status`")
+            with self._db.autocommit() as tx:
+                if RoutingRow(tx).get().master is Master.NEW:
+                    raise Conflict("writes come here since the switch, and would be overwritten: `dsplatform legacy rollback` goes back")
             with self._legacy.snapshot() as source:
                 generation, tables = source.generation, source.tables
             run_id = uuid4()
@@ -264,26 +268,25 @@ class MigrationService:
             elif all(step.entity in seen and seen[step.entity].done for step in steps):
                 Checkpoints(tx).clear()
         backfill = Backfill(self._db, self._legacy, session.lander, session.settling, pace)
-        accounting = Accounting(self._db, self._legacy)
         for step in steps:
             with self._db.autocommit() as tx:
                 checkpoint = Checkpoints(tx).get(step.entity)
             if checkpoint is not None and checkpoint.done:
                 continue
             backfill.read(step)
-            for entity in (step.entity, *step.attached):
-                self._account(session, accounting, entity)
+            self._account(session, step)
             with self._db.transaction() as tx:
                 Runs(tx).hold(session.run_id)
                 Checkpoints(tx).finish(step.entity)
 
-    def _account(self, session: Session, accounting: Accounting, entity: Entity) -> None:
+    def _account(self, session: Session, step: Step[Any]) -> None:
+        """The next table waits until every row of this one ended somewhere."""
+        accounting = Accounting(self._db, self._legacy)
         with self._legacy.snapshot() as source:
-            if not source.has(entity):
-                return
-        for keys in accounting.differences(entity):
-            session.settle({entity: keys})
-            accounting.require(entity, keys)
+            for entity in (step.entity, *step.attached):
+                for keys in accounting.differences(source, entity) if source.has(entity) else ():
+                    session.settle({entity: keys})
+                    accounting.require(entity, keys)
 
     def _counts(self) -> Mapping[str, int | None]:
         with self._legacy.snapshot() as source:
