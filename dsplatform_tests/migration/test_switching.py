@@ -343,20 +343,21 @@ def test_with_eight_live_writers_nothing_is_missing_nothing_stale_and_writes_wai
     assert side.migration.status(side.actor).waiting.keys() <= {"unknown_resource"}, "rights on datasets that were deleted there (D22)"
 
 
+QUESTIONS = {
+    "datasets": "SELECT id FROM datasets WHERE deleted_at IS NULL",
+    "dataset_versions": """
+        SELECT v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.purged_at IS NULL AND d.deleted_at IS NULL
+    """,
+    "users": """
+        SELECT CAST(legacy_id AS bigint) FROM legacy_id_map JOIN users u ON u.id = new_id WHERE entity = 'users' AND deleted_at IS NULL
+    """,
+}
+"""What of ours are the rows of a legacy table."""
+
+
 def _is_equal(side: Side) -> None:
     """Every row of the legacy system is here as it is there, by questions of this test's own."""
-    for table, ours in (
-        ("datasets", "SELECT id FROM datasets WHERE deleted_at IS NULL"),
-        (
-            "dataset_versions",
-            "SELECT v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE purged_at IS NULL AND deleted_at IS NULL",
-        ),
-        (
-            "users",
-            "SELECT CAST(legacy_id AS bigint) FROM legacy_id_map JOIN users u ON u.id = new_id "
-            "WHERE entity = 'users' AND deleted_at IS NULL",
-        ),
-    ):
+    for table, ours in QUESTIONS.items():
         there = {row[0] for row in side.run(f"SELECT id FROM {table}")}
         with side.platform.db.autocommit() as tx:
             here = {row[0] for row in tx.tuples(ours)}
