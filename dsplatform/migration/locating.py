@@ -10,7 +10,6 @@ import posixpath
 import re
 import stat
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -55,15 +54,26 @@ class Locator:
         Raises `NotLocated` with the reason when the row is at fault, and `Unavailable` when a root or the disk is, so that a folder that
         is not mounted is never taken for missing files.
         """
+        path = self._today(_path_of(file_path))
+        steps = _steps(path)
+        if ".." not in steps:
+            try:
+                return self._opened("/" + "/".join(steps), file_path)
+            except NotLocated:
+                pass  # there may be a link on the way, which the walk does not follow
         try:
-            real = os.path.realpath(self._today(_path_of(file_path)))
+            real = os.path.realpath(path)
         except PermissionError as err:  # a place of the system that may not even be looked at
             raise NotLocated(Reason.BAD_PATH, f"{_shown(file_path)} is no file: {err.strerror}") from err
+        return self._opened(real, file_path)
+
+    def _opened(self, real: str, file_path: str) -> BinaryIO:
+        """The file at a path without links."""
         root = next((root for root in self._roots if real == root or real.startswith(root.rstrip("/") + "/")), None)
         if root is None:
             raise NotLocated(Reason.BAD_PATH, f"{_shown(file_path)} lies in none of the folders that may be read (DSPLATFORM_LEGACY_ROOTS)")
         try:
-            descriptor = _opened(root, _steps(real[len(root) :]))
+            descriptor = _walked(root, _steps(real[len(root) :]))
         except OSError as err:
             if err.errno in _MISSING:
                 raise NotLocated(Reason.MISSING_BYTES, f"{_shown(file_path)} cannot be read: {err.strerror}") from err
@@ -110,18 +120,19 @@ def _path_of(file_path: str) -> str:
     return path
 
 
-def _opened(root: str, steps: Sequence[str]) -> int:
+def _walked(root: str, steps: Sequence[str]) -> int:
     """A descriptor of what lies there, reached without following a link."""
     try:
         folder = os.open(root, _FOLDER)
     except OSError as err:
         raise Unavailable(f"the folder {root} of DSPLATFORM_LEGACY_ROOTS cannot be read: {err.strerror}") from err
-    with ExitStack() as open_folders:
-        open_folders.callback(os.close, folder)
+    try:
         for step in steps[:-1]:
-            folder = os.open(step, _FOLDER, dir_fd=folder)
-            open_folders.callback(os.close, folder)
+            above, folder = folder, os.open(step, _FOLDER, dir_fd=folder)
+            os.close(above)
         return os.open(steps[-1] if steps else ".", _FILE, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _steps(path: str) -> list[str]:

@@ -9,7 +9,7 @@ _NO_RIGHT_G1 = """
     AND NOT EXISTS (SELECT FROM permissions p JOIN users u ON u.id = p.user_id WHERE p.resource_type = 'dataset' AND p.resource_id = d.id
                     AND p.permission_type IN ('read', 'write', 'admin'))
 """
-_OLDER = "EXISTS (SELECT FROM datasets o WHERE o.name = d.name AND o.created_by IS NOT DISTINCT FROM d.created_by AND o.id < d.id)"
+_LATER = "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY name, created_by ORDER BY id) AS nth FROM datasets) same WHERE nth > 1"
 
 DATASETS = (
     Question(
@@ -25,9 +25,10 @@ DATASETS = (
         "new versions that became datasets of their own: nobody has a right to them, or their parent is in the older one of that name",
         NOTE,
         "datasets",
-        f"""SELECT d.id FROM datasets d WHERE {_OLDER} AND (({_NO_RIGHT_G1}) OR EXISTS (
-            SELECT FROM dataset_versions v JOIN dataset_versions p ON p.id = v.parent_version_id JOIN datasets o ON o.id = p.dataset_id
-            WHERE v.dataset_id = d.id AND o.id < d.id AND o.name = d.name AND o.created_by IS NOT DISTINCT FROM d.created_by))""",  # noqa: S608
+        f"""SELECT d.id FROM ({_LATER}) d WHERE {_NO_RIGHT_G1}
+            UNION SELECT d.id FROM dataset_versions v JOIN dataset_versions p ON p.id = v.parent_version_id
+            JOIN datasets d ON d.id = v.dataset_id JOIN datasets o ON o.id = p.dataset_id
+            WHERE o.id < d.id AND o.name = d.name AND o.created_by IS NOT DISTINCT FROM d.created_by""",  # noqa: S608
         "they stay datasets of their own: nothing is joined that the legacy system did not join",
         needs=("dataset_permissions", "permissions", "dataset_versions.parent_version_id"),
     ),

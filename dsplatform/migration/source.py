@@ -61,7 +61,7 @@ class LegacyDatabase:
         question. While the block lasts, the server keeps rows that were deleted meanwhile, so it should not last for hours.
         """
         if not self._url:
-            raise LegacyUnsupported("no legacy database is named: set DSPLATFORM_LEGACY_DATABASE_URL")
+            raise Unavailable("no legacy database is named: set DSPLATFORM_LEGACY_DATABASE_URL")
         with _answering():
             try:
                 connection = psycopg.connect(

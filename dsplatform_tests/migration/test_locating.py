@@ -219,7 +219,7 @@ def test_a_disk_that_fails_is_no_missing_file(world: Path, locator: Locator, mon
     def failing(*_: object) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(locating, "_opened", failing)
+    monkeypatch.setattr(locating, "_walked", failing)
     with pytest.raises(Unavailable, match="Input/output error"):
         locator.open(str(world / "in/good"))
 
@@ -250,7 +250,7 @@ def test_a_file_that_is_replaced_after_it_was_judged_is_not_read(
     resolve = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", replaced)
     with pytest.raises(NotLocated):
-        locator.open(str(victim))
+        locator.open(f"{victim.parent}/base/../{victim.name}")
     assert not victim.is_file() or victim.is_symlink(), "it was replaced in between"
 
 
@@ -272,7 +272,7 @@ def test_a_folder_that_is_replaced_by_a_link_after_it_was_judged_is_not_entered(
     resolve = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", replaced)
     with pytest.raises(NotLocated):
-        locator.open(str(folder / "secret"))
+        locator.open(f"{folder}/../swapped/secret")
     assert folder.is_symlink(), "it was replaced in between"
 
 
