@@ -261,6 +261,7 @@ class Journey(RuleBasedStateMachine):
             self._create_name(dataset, name, *self._ref(data, dataset), tag=tag)
         elif what == "move":
             seen = data.draw(st.sampled_from(sorted(dataset.versions)))
+            name = data.draw(st.sampled_from([name, *sorted(dataset.branches)]))  # most names are no branch, and cannot be moved
             self._move(dataset, name, *self._ref(data, dataset), dataset.branches.get(name, seen) if tag else seen)
         elif what == "rename":
             self._rename(dataset, name, data.draw(names))
