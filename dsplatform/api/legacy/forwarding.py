@@ -52,6 +52,8 @@ class Seen:
         self.disposition = disposition
         self.whole = False
         """Whether it came to its end."""
+        self.broken = False
+        """Whether its sender ended it before that."""
         self._digest = hashlib.sha256()
         self._parts: list[bytes] | None = [] if self.content_type == "application/json" else None
         self._size = 0
@@ -97,11 +99,11 @@ class OldAnswer:
             while chunk := self._answer.read1(BLOCK):
                 self.seen.add(chunk)
                 yield chunk
-            missing = self._answer.length
+            if self._answer.length:
+                raise http.client.IncompleteRead(b"", self._answer.length)
         except (OSError, http.client.HTTPException) as err:
+            self.seen.broken = True
             raise NoAnswer("the legacy server broke its answer off") from err
-        if missing:
-            raise NoAnswer("the legacy server broke its answer off")
         self.seen.whole = True
 
 

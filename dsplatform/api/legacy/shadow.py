@@ -30,6 +30,7 @@ from dsplatform.migration.shadow import Difference, Outcome
 logger = logging.getLogger(__name__)
 
 THREADS, COMPARED_AT_ONCE = 32, 8
+LONGEST_PATH = 500
 ASKED_BYTES = 8 << 20
 """Of the body of a question."""
 READS = re.compile(r"/api/datasets/[0-9]+/schema/compare")
@@ -203,20 +204,24 @@ class Shadow:
             self._comparing -= 1
 
     async def _compare(self, scope: Scope, old: Seen | None, new: Seen | None, *, skipped: bool) -> None:
-        if skipped:
+        """Tells what became of it. What a client did not wait for is not compared."""
+        left = any(one is not None and not one.whole and not one.broken for one in (old, new))
+        if skipped or (left and old is not None and new is not None):
             self._heard(Outcome.SKIPPED, None)
             return
-        places = None if old is None or new is None or not (old.whole and new.whole) else differences(old, new)
-        if places == []:
-            self._heard(Outcome.SAME, None)
-            return
-        path = scope["path"][:500]
-        why = None
-        if old is not None and new is not None and places is not None:
-            why = await self._in_thread(lambda: explanation(old, new, places, unseen=lambda: self._unseen(path)))
-        outcome = Outcome.UNANSWERED if places is None else Outcome.DIFFERENT if why is None else Outcome.EXPLAINED
-        found = places if places is not None else [{"at": "answer", "kind": "missing" if new is None or not new.whole else "extra"}]
-        self._heard(outcome, _difference(scope, path, old, new, found, why))
+        path = scope["path"]
+        if old is None or new is None:
+            places, why = [{"at": "answer", "kind": "missing" if new is None else "extra"}], None
+            outcome = Outcome.UNANSWERED
+        else:
+            places = differences(path, old, new)
+            if not places:
+                self._heard(Outcome.SAME, None)
+                return
+            why = await self._in_thread(lambda: explanation(path, old, new, places, unseen=lambda: self._unseen(path)))
+            outcome = Outcome.DIFFERENT if why is None else Outcome.EXPLAINED
+        statuses = None if old is None else old.status, None if new is None else new.status
+        self._heard(outcome, Difference(datetime.now(UTC), scope["method"], path[:LONGEST_PATH], *statuses, places, why))
 
 
 class _Recorder:
@@ -278,10 +283,3 @@ def _replayed(body: bytes, then: Receive | None) -> Receive:
         raise AssertionError("nobody sets it")
 
     return receive
-
-
-def _difference(
-    scope: Scope, path: str, old: Seen | None, new: Seen | None, places: Sequence[dict[str, str]], why: str | None
-) -> Difference:
-    statuses = None if old is None else old.status, None if new is None else new.status
-    return Difference(datetime.now(UTC), scope["method"], path, *statuses, places, why)
