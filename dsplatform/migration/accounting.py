@@ -61,11 +61,10 @@ class Accounting:
         self._db = db
         self._legacy = legacy
 
-    def differences(self, entity: Entity) -> Iterator[Sequence[Key]]:
-        """Keys that are in the table or in the id map and not in both, a stretch at a time, as of one moment of the legacy database."""
-        with self._legacy.snapshot() as source:
-            yield from self._unread(source, entity)
-            yield from self._gone(source, entity)
+    def differences(self, source: Snapshot, entity: Entity) -> Iterator[Sequence[Key]]:
+        """Keys that are in the table or in the id map and not in both, a stretch at a time."""
+        yield from self._unread(source, entity)
+        yield from self._gone(source, entity)
 
     def require(self, entity: Entity, keys: Sequence[Key]) -> None:
         """Raises `AccountingBroken` for keys that are in the table and still not in the id map."""

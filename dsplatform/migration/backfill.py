@@ -5,7 +5,7 @@ An error is never the end of a table: what does not answer is asked again, and t
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ SHARE, LEAST = 0.001, 100
 class Progress(Protocol):
     """Hears how far a table is."""
 
-    def __call__(self, entity: Entity, done: int, total: int) -> None: ...
+    def __call__(self, entity: Entity, done: int, total: int, /) -> None: ...
 
 
 class TooManyFindings(Conflict):
@@ -69,27 +69,54 @@ class Backfill:
         self._lander = lander
         self._settling = settling
         self._pace = pace
+        self._failures = 0
 
     def read(self, step: Step[Any]) -> None:
         """Lands the table, from its checkpoint on. Raises `Stopped`, `TooManyFindings`, `Unavailable`."""
-        failures = 0
-        is_read = False
-        while not is_read:
+        self._failures = 0
+        is_at_its_end = False
+        while not is_at_its_end:
             try:
-                for _ in self._batches(step, self._begun(step)):
-                    failures = 0
-                is_read = self._is_at_its_end(step)
+                is_at_its_end = self._read(step)
             except Unavailable as err:
-                if failures == len(PATIENCE):
+                if self._failures == len(PATIENCE):
                     raise
-                logger.warning("%s: attempt %d of %d follows: %s", step.entity, failures + 2, len(PATIENCE) + 1, err)
-                wait(PATIENCE[failures], self._pace.is_over)
-                failures += 1
+                logger.warning("%s: attempt %d of %d follows: %s", step.entity, self._failures + 2, len(PATIENCE) + 1, err)
+                wait(PATIENCE[self._failures], self._pace.is_over)
+                self._failures += 1
                 self._go_on()
 
-    def _begun(self, step: Step[Any]) -> Checkpoint:
-        with self._legacy.snapshot() as source:
+    def _read(self, step: Step[Any]) -> bool:
+        """Batch after batch, each from a moment of the legacy database that is not old. After an empty reading: whether it came to where
+        the table ends."""
+        with ExitStack() as moment:
+            source, until = self._moment(moment)
+            checkpoint = self._begun(step, source)
+            last_key, read = checkpoint.last_key, checkpoint.rows_read
+            totals = {entity: source.count(entity) for entity in (step.entity, *step.attached) if source.has(entity)}
+            self._pace.progress(step.entity, read, totals[step.entity])
+            self._look(totals)
+            while rows := source.batch(step.entity, last_key, step.batch):
+                found = self._lander.found
+                self._land(step, source, rows, last_key)
+                last_key, read = rows[-1].key, read + len(rows)
+                self._failures = 0
+                self._pace.progress(step.entity, read, max(read, totals[step.entity]))
+                if self._lander.found > found:
+                    self._look(totals)
+                wait(self._pace.pause_seconds, self._pace.is_over)
+                self._go_on()
+                if time.monotonic() > until:
+                    moment.close()
+                    source, until = self._moment(moment)
             high_key = source.high_key(step.entity)
+            if high_key is not None and (last_key is None or last_key < high_key):
+                return False
+            self._lander.commit(lambda tx: step.finish(tx, source))
+            return True
+
+    def _begun(self, step: Step[Any], source: Snapshot) -> Checkpoint:
+        high_key = source.high_key(step.entity)
 
         def begin(tx: Transaction) -> None:
             Checkpoints(tx).begin(step.entity, high_key, self._lander.run_id)
@@ -101,30 +128,6 @@ class Backfill:
         if checkpoint is None:
             raise RunEnded("another run of the migration has begun meanwhile: this one ends here, what it did is kept")
         return checkpoint
-
-    def _batches(self, step: Step[Any], checkpoint: Checkpoint) -> Iterator[None]:
-        """Batch after batch, each from a moment of the legacy database that is not old; ends with an empty reading."""
-        last_key = checkpoint.last_key
-        with ExitStack() as moment:
-            source, until = self._moment(moment)
-            totals = {entity: source.count(entity) for entity in (step.entity, *step.attached) if source.has(entity)}
-            read = checkpoint.rows_read
-            self._pace.progress(step.entity, read, totals[step.entity])
-            self._look(totals)
-            while rows := source.batch(step.entity, last_key, step.batch):
-                found = self._lander.found
-                self._land(step, source, rows, last_key)
-                last_key = rows[-1].key
-                read += len(rows)
-                self._pace.progress(step.entity, read, max(read, totals[step.entity]))
-                yield
-                if self._lander.found > found:
-                    self._look(totals)
-                wait(self._pace.pause_seconds, self._pace.is_over)
-                self._go_on()
-                if time.monotonic() > until:
-                    moment.close()
-                    source, until = self._moment(moment)
 
     def _moment(self, stack: ExitStack) -> tuple[Snapshot, float]:
         return stack.enter_context(self._legacy.snapshot()), time.monotonic() + SNAPSHOT_SECONDS
@@ -141,17 +144,6 @@ class Backfill:
                 raise Unavailable(f"the checkpoint of {step.entity} is elsewhere: it is read again")
 
         self._lander.land(step, source, groups, within=within)
-
-    def _is_at_its_end(self, step: Step[Any]) -> bool:
-        """After an empty reading: whether it came to where the table ended, or now ends."""
-        with self._legacy.snapshot() as source:
-            high_key = source.high_key(step.entity)
-            with self._db.autocommit() as tx:
-                reached = Checkpoints(tx).get(step.entity)
-            if reached is None or (high_key is not None and (reached.last_key is None or reached.last_key < high_key)):
-                return False
-            self._lander.commit(lambda tx: step.finish(tx, source))
-        return True
 
     def _look(self, totals: Mapping[Entity, int]) -> None:
         """The stop rule."""

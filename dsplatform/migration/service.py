@@ -127,7 +127,7 @@ class MigrationService:
         `accept` names reasons that may have many rows. `is_over` is asked after each batch whether to end there. Raises `AlreadyRunning`,
         `TooManyFindings` when too many rows of a table have one reason, `AccountingBroken`, `Unavailable`; what was committed stays.
         """
-        hears: Progress = progress or _unheard
+        hears: Progress = _unheard if progress is None else progress
         pace = Pace(pause_seconds, frozenset(_reasons(accept)), hears, is_over)
         with self._session(actor, "migrate", {"accepted": sorted(pace.accepted)}) as (session, report):
             with self._db.transaction() as tx:
