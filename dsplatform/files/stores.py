@@ -25,9 +25,10 @@ from dsplatform.core.failpoints import reach
 
 T = TypeVar("T")
 
-SYNC_ONE_BY_ONE = 16
+SYNC_ONE_BY_ONE = 8
 """Up to this many objects are synced one by one; above, the whole file system at once. On ext4 one `syncfs` after 8,000 small
-writes costs about 0.1 s, an fsync each about 4 s; for a few objects on a busy disk it is the other way round."""
+writes costs about 0.1 s, an fsync each about 4 s; for 15 objects 2 ms against 10, and on a busy disk 5 against 17 to 100. Of a very few
+objects an fsync each may be quicker, because it does not wait for what others write."""
 
 DELETERS = 8
 """Threads of a deletion. A disk works on several at a time: of 5,000 small objects on a slow one, one after the other took 3.4 s, in

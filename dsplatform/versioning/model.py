@@ -226,6 +226,21 @@ class Draft(ValueObject):
         return self.aside[0] if self.aside else self.change.branch
 
     @property
+    def put(self) -> Mapping[FilePath, Content]:
+        """What is another content than before, or new."""
+        return {**self.difference.updated, **self.difference.added}
+
+    @property
+    def components(self) -> int:
+        """How many the version has."""
+        return (self.seen.components if self.seen else 0) + len(self.difference.added) - len(self.difference.removed)
+
+    @property
+    def total_bytes(self) -> int:
+        """How many they have."""
+        return (self.seen.total_bytes if self.seen else 0) - self.difference.bytes_gone + sum(one.file_size for one in self.put.values())
+
+    @property
     def makes_version(self) -> bool:
         """A change that would change nothing makes none, unless it is a merge: the next one must know that it was made."""
         return self.change.merge_parent is not None or not self.difference.is_empty
@@ -330,6 +345,23 @@ def message(raw: str) -> str:
     return text
 
 
+def outcome(draft: Draft, version_id: VersionId, number: int, *, created: bool) -> Committed:
+    """What the caller is told: the version that was made of the draft, or the one that already was as asked."""
+    diff = draft.difference
+    return Committed(
+        draft.change.dataset,
+        draft.branch,
+        version_id,
+        number,
+        created,
+        len(diff.added) if created else 0,
+        len(diff.updated) if created else 0,
+        len(diff.removed) if created else 0,
+        draft.change.branch if draft.aside else None,
+        draft.aside[1].sentences if draft.aside else (),
+    )
+
+
 def made(change: VersionChange, committed: Committed) -> AuditEntry:
     """That a change made a version, for the audit log."""
     after: dict[str, Any] = {
@@ -354,6 +386,11 @@ def forwarded(change: VersionChange, before: int, after: int) -> AuditEntry:
     """That a merge moved a branch which was behind."""
     was, is_now = ({"branch": change.branch, "version": number} for number in (before, after))
     return AuditEntry(MERGE, "dataset", str(change.dataset.id), change.actor, was, is_now)
+
+
+def moved(change: VersionChange) -> HeadMoved:
+    """The draft of a change is void."""
+    return HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
 
 
 def no_branch(name: PointerName, dataset: DatasetRef) -> PointerMissing:

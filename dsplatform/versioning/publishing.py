@@ -15,16 +15,17 @@ from dsplatform.core.database import Database, SerializationFailed, Transaction,
 from dsplatform.core.errors import Conflict, DsplatformError
 from dsplatform.core.events import VersionCommitted
 from dsplatform.core.failpoints import reach
-from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, Inspection, Upload
-from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType, VersionId
+from dsplatform.core.interfaces import AccessControl, ArrivalGate, DatasetDirectory, FileKeeper, Inspection, Upload
+from dsplatform.core.types import MAIN, ContentHash, FilePath, PermissionType
 from dsplatform.core.values import CommitMode, Committed, Content, NotRead, UploadOvertaken, VersionChange
 from dsplatform.versioning import model
 from dsplatform.versioning.enforcement import Enforcement
+from dsplatform.versioning.grouping import GroupCommit
 from dsplatform.versioning.model import Difference, Draft, Head, HeadMoved, Replaced
 from dsplatform.versioning.pointers import Pointers, main_if_missing
 from dsplatform.versioning.protection_rows import permit_change
 from dsplatform.versioning.repository import Versions
-from dsplatform.versioning.turns import Turns
+from dsplatform.versioning.turns import Turns, Waiting
 
 MAX_ATTEMPTS = 50
 """How often a commit that others overtake is worked out again against the new head."""
@@ -32,10 +33,6 @@ MAX_ATTEMPTS = 50
 
 def _at(index: int, within: Callable[[Transaction, int, Committed], None]) -> Callable[[Transaction, Committed], None]:
     return lambda tx, committed: within(tx, index, committed)
-
-
-def _moved(change: VersionChange) -> HeadMoved:
-    return HeadMoved(f"branch {change.branch!r} of dataset {change.dataset.slug!r} moved while the version was made")
 
 
 def _too_many(change: VersionChange) -> Conflict:
@@ -46,7 +43,13 @@ class Publisher:
     """Makes versions of what an upload holds. Many may, at once."""
 
     def __init__(
-        self, db: Database, datasets: DatasetDirectory, access: AccessControl, gate: ArrivalGate, clock: Callable[[], datetime]
+        self,
+        db: Database,
+        files: FileKeeper,
+        datasets: DatasetDirectory,
+        access: AccessControl,
+        gate: ArrivalGate,
+        clock: Callable[[], datetime],
     ) -> None:
         self._db = db
         self._datasets = datasets
@@ -56,6 +59,7 @@ class Publisher:
         self._clock = clock
         self._turns = Turns()
         self._rebasing = Lock()
+        self._groups = GroupCommit(db, files, datasets, access, self._enforcement, clock, self._turns, self._rebasing)
 
     def publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
@@ -64,8 +68,20 @@ class Publisher:
         datasets = [change.dataset.id for change in changes]
         if self._turns.taken(datasets):
             upload.seal()
+            if len(changes) == 1:
+                mine = Waiting(upload, changes[0], _at(0, within))
+                self._together(mine)
+                if mine.outcome:
+                    reach("version.committed")
+                    return [mine.outcome]
         with self._turns.on(datasets):
             return self._publish(upload, changes, within)
+
+    def _together(self, mine: Waiting) -> None:
+        """Who has to wait may find that another one has committed her change with his own; else she does so for those who wait by then."""
+        with self._turns.together(mine) as gather:
+            if mine.outcome is None:
+                self._groups.commit(mine.change.dataset, gather)
 
     def _publish(
         self, upload: Upload, changes: Sequence[VersionChange], within: Callable[[Transaction, int, Committed], None]
@@ -219,17 +235,16 @@ class Publisher:
         self._datasets.lock(tx, change.dataset.id)
         # A branch that exists is compared when it moves; where a new one begins is compared here.
         if (draft.forks or draft.seen is None or draft.aside) and self._head(tx, change) != (draft.seen, draft.forks):
-            raise _moved(change)
+            raise model.moved(change)
         if self._enforcement.rule(tx, change) != draft.rule:
-            raise _moved(change)  # judged by terms that have changed: what counts now, counts
+            raise model.moved(change)  # judged by terms that have changed: what counts now, counts
         return self._write(tx, upload, draft, overlay)
 
     def _write(self, tx: Transaction, upload: Upload, draft: Draft, overlay: ContentHash | None) -> Committed:
         """Writes the version and moves the branch. The dataset is locked."""
-        change, diff = draft.change, draft.difference
-        versions, pointers = Versions(tx), Pointers(tx)
+        change, versions, pointers = draft.change, Versions(tx), Pointers(tx)
         if change.idempotency_key and (earlier := versions.by_key(change.dataset.id, change.idempotency_key)):
-            answer = self._answer(draft, earlier, versions.number(earlier), created=False)
+            answer = model.outcome(draft, earlier, versions.number(earlier), created=False)
             aside = self._gate.aside(tx, earlier)
             return replace(answer, branch=aside[0], quarantined_from=change.branch, breaches=tuple(aside[1])) if aside else answer
         seen, forks = draft.seen, draft.forks
@@ -241,9 +256,8 @@ class Publisher:
             if forks:
                 pointers.create(change.dataset.id, change.branch, seen.version_id, change.actor.user_id)
                 tx.note(model.forked(change, seen.version_number))
-            return self._answer(draft, seen.version_id, seen.version_number, created=False)
-        wanted = [content.content_hash for content in (*diff.added.values(), *diff.updated.values())]
-        ids = upload.record(tx, [*wanted, overlay])
+            return model.outcome(draft, seen.version_id, seen.version_number, created=False)
+        ids = upload.record(tx, [*(content.content_hash for content in draft.put.values()), overlay])
         version_id, number = versions.add(draft, ids[overlay], ids)
         reach("version.committing")
         main_if_missing(pointers, draft, version_id)
@@ -252,27 +266,12 @@ class Publisher:
         else:
             moved = pointers.move(change.dataset.id, change.branch, seen.version_id, version_id, seen.demands)
         if not moved:
-            raise _moved(change)
+            raise model.moved(change)
         reach("version.moved")
         tx.publish(VersionCommitted(change.dataset.id, version_id, draft.branch))
-        committed = self._answer(draft, version_id, number, created=True)
+        committed = model.outcome(draft, version_id, number, created=True)
         if draft.aside:
             self._gate.put_aside(tx, committed)
         if not change.accepted:  # or the decision is noted, with its number
             tx.note(model.made(change, committed))
         return committed
-
-    def _answer(self, draft: Draft, version_id: VersionId, number: int, *, created: bool) -> Committed:
-        diff = draft.difference
-        return Committed(
-            draft.change.dataset,
-            draft.branch,
-            version_id,
-            number,
-            created,
-            len(diff.added) if created else 0,
-            len(diff.updated) if created else 0,
-            len(diff.removed) if created else 0,
-            draft.change.branch if draft.aside else None,
-            draft.aside[1].sentences if draft.aside else (),
-        )

@@ -247,6 +247,10 @@ class Versions:
         )
         return [_version(row) for row in rows]
 
+    def newest(self, dataset_id: DatasetId) -> int:
+        """The highest number of a version of the dataset; 0 where it has none."""
+        return int(self._tx.scalar("SELECT coalesce(max(version_number), 0) FROM dataset_versions WHERE dataset_id = :id", id=dataset_id))
+
     def these(self, version_ids: Sequence[VersionId]) -> Sequence[Version]:
         """The versions in the order of the ids."""
         rows = self._tx.rows(_VERSION + "WHERE v.id = ANY(CAST(:ids AS bigint[]))", ids=list(version_ids))
@@ -310,8 +314,7 @@ class Versions:
 
     def add(self, draft: Draft, overlay_file_id: FileId, ids: Mapping[ContentHash, FileId]) -> tuple[VersionId, int]:
         """Stores the version with the next number and its full list of components. The caller holds the dataset's lock."""
-        change, diff = draft.change, draft.difference
-        changed = [*diff.updated.items(), *diff.added.items()]
+        change, put = draft.change, draft.put
         parent = None if draft.seen is None else draft.seen.version_id
         row = self._tx.row(
             _ADD,
@@ -322,11 +325,11 @@ class Versions:
             overlay=overlay_file_id,
             author=change.actor.user_id,
             key=change.idempotency_key,
-            count=(draft.seen.components if draft.seen else 0) + len(diff.added) - len(diff.removed),
-            bytes=(draft.seen.total_bytes if draft.seen else 0) - diff.bytes_gone + sum(content.file_size for _, content in changed),
-            touched=[*(name for name, _ in changed), *diff.removed],
-            names=[name for name, _ in changed],
-            files=[ids[content.content_hash] for _, content in changed],
+            count=draft.components,
+            bytes=draft.total_bytes,
+            touched=[*put, *draft.difference.removed],
+            names=list(put),
+            files=[ids[content.content_hash] for content in put.values()],
         )
         if row is None:
             raise AssertionError("an aggregate without GROUP BY always gives one row")

@@ -48,7 +48,7 @@ class VersionService:
         self._files = files
         self._datasets = datasets
         self._access = access
-        self._publisher = Publisher(db, datasets, access, gate, clock)
+        self._publisher = Publisher(db, files, datasets, access, gate, clock)
 
     @checks_permission(PermissionType.WRITE)
     def create_version(
