@@ -21,8 +21,9 @@ from dsplatform.core.errors import DsplatformError
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import FilePath, PermissionType, PointerName
 from dsplatform.core.values import CommitMode, Committed, Content, DatasetRef, VersionChange
+from dsplatform.schemas.contracts.model import Policy
 from dsplatform.versioning.grouping import GroupCommit
-from dsplatform.versioning.model import HeadMoved
+from dsplatform.versioning.model import Demand, HeadMoved
 from dsplatform.versioning.turns import Waiting
 from dsplatform_tests import make
 from dsplatform_tests.versioning.cutting import COMMIT, Where, relayed
@@ -147,6 +148,29 @@ def test_each_member_is_asked_for_its_right_when_it_is_written(
     with ExitStack() as stack:
         those = [waiting(platform, stack, sales, {"a": b"1"}), waiting(platform, stack, sales, {"b": b"2"}, actor=ben)]
         assert commit(platform, sales, those) == [False, False]
+    assert make.held(platform, sales) == {"base": b"0"}
+    make.assert_sound(platform)
+
+
+@pytest.mark.parametrize("what", ["protection", "contract"])
+def test_a_branch_that_is_closed_meanwhile_takes_nothing(
+    what: str, platform: Platform, sales: DatasetRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, once = GroupCommit._hold, [1]
+
+    def closed(self: GroupCommit, *args: Any) -> None:
+        hold(self, *args)
+        if once and once.pop():
+            if what == "protection":
+                platform.protection.protect(platform.actor(), sales, "main", Demand.MERGE)
+            else:
+                platform.contracts.set_terms(platform.actor(), sales, policy=Policy.ENFORCE)
+
+    monkeypatch.setattr(GroupCommit, "_hold", closed)
+    with ExitStack() as stack:
+        those = [waiting(platform, stack, sales, {"a": b"1"}), waiting(platform, stack, sales, {"b": b"2"})]
+        assert commit(platform, sales, those) == [False, False]
+    assert once == []
     assert make.held(platform, sales) == {"base": b"0"}
     make.assert_sound(platform)
 
