@@ -144,9 +144,11 @@ def _mistimed(source: Snapshot, table: str, columns: dict[str, str], zone: ZoneI
 def _years(source: Snapshot, table: str, columns: Sequence[str], now: datetime) -> tuple[int, int]:
     """The years that the table's times lie in, as far as they are in the past."""
     marked = {f"c{at}": column for at, column in enumerate(columns)}
-    least = ", ".join(f"min({{{mark}}}) FILTER (WHERE {{{mark}}} >= '{OLDEST}')" for mark in marked)
-    most = ", ".join(f"max({{{mark}}}) FILTER (WHERE {{{mark}}} < '{now.year + 1}-01-01')" for mark in marked)
-    (found,) = source.tuples(f"SELECT {least}, {most} FROM {{table}}", table=table, **marked)  # noqa: S608 - as above
+    spans = []
+    for mark in marked:
+        past = f"FILTER (WHERE {{{mark}}} >= '{OLDEST}' AND {{{mark}}} < '{now.year + 1}-01-01')"
+        spans.append(f"min({{{mark}}}) {past}, max({{{mark}}}) {past}")
+    (found,) = source.tuples(f"SELECT {', '.join(spans)} FROM {{table}}", table=table, **marked)  # noqa: S608 - as above
     years = [at.year for at in found if at is not None]
     return (min(years), max(years)) if years else (now.year, now.year)
 
