@@ -8,7 +8,7 @@ from dsplatform.core.access import among_seen, seen_by
 from dsplatform.core.database import Row, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.migration.old_model import OldDataset, OldLabel, Wanted
-from dsplatform.migration.old_numbers import FIRST, OldNumbers, kept_time, shown
+from dsplatform.migration.old_numbers import FILE, FIRST, OldNumbers, kept_instant, kept_time, shown
 
 ORDERS = {
     "name": "name",
@@ -21,13 +21,15 @@ ORDERS = {
 _DATASETS = f"""
 SELECT d.id AS new_id,
     CASE WHEN m.kept->>'given_name' <> d.name THEN d.name ELSE coalesce(m.kept->>'name', d.name) END AS name,
-    CASE WHEN d.description = '' AND m.kept->>'description' IS NULL THEN NULL ELSE d.description END AS description, d.created_by AS creator, d.created_at,
-    greatest(d.updated_at, coalesce({kept_time("m", "updated_at")}, d.created_at), v.created_at) AS updated_at,
-    v.version_number AS current_version, CASE WHEN p.component_name IS NULL THEN NULL ELSE 'parquet' END AS file_type,
-    p.file_size, d.labels
+    CASE WHEN d.description = '' AND m.kept->>'description' IS NULL THEN NULL ELSE d.description END AS description,
+    d.created_by AS creator, d.created_at, {kept_time("m", "created_at")} AS created_as,
+    {kept_time("m", "updated_at")} AS updated_as, {kept_instant("m", "updated_at")} AS updated_then,
+    greatest(d.updated_at, coalesce({kept_instant("m", "updated_at")}, d.created_at), CASE WHEN v.imported THEN NULL ELSE v.created_at END)
+        AS updated_at,
+    v.version_number AS current_version, {FILE}, d.labels
 FROM datasets d LEFT JOIN legacy_id_map m ON m.entity = 'datasets' AND m.new_id = d.id
 LEFT JOIN LATERAL (
-    SELECT id, version_number, created_at FROM dataset_versions WHERE dataset_id = d.id AND purged_at IS NULL
+    SELECT id, version_number, created_at, imported FROM dataset_versions WHERE dataset_id = d.id AND purged_at IS NULL
     ORDER BY version_number DESC LIMIT 1) v ON true
 {FIRST}
 WHERE d.deleted_at IS NULL
@@ -104,8 +106,10 @@ class OldDatasets:
         numbers = OldNumbers(self._tx).numbers("label", {label for row in rows for label in row["labels"]})
         return [
             OldDataset(
-                labels=tuple((numbers[label], label) for label in row["labels"]),
-                **{name: row[name] for name in OldDataset.__dataclass_fields__ if name != "labels"},
+                created_at=row["created_as"] or row["created_at"],
+                updated_at=row["updated_as"] if row["updated_at"] == row["updated_then"] else row["updated_at"],
+                labels=tuple((numbers[label], label) for label in sorted(row["labels"])),
+                **{name: row[name] for name in OldDataset.__dataclass_fields__ if name not in {"created_at", "updated_at", "labels"}},
             )
             for row in rows
         ]

@@ -24,14 +24,22 @@ def shown(entity: str, column: str) -> str:
     )
 
 
-def kept_time(row: str, name: str) -> str:
-    """A time that was kept as text: with an offset it is an instant, else one of the legacy system's clock."""
-    text = f"{row}.kept->>'{name}'"
-    return (
-        f"CASE WHEN {text} !~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ]' THEN NULL "
-        f"WHEN {text} ~ '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$' THEN CAST({text} AS timestamptz) "
-        f"ELSE CAST({text} AS timestamp) AT TIME ZONE CAST(:zone AS text) END"
-    )
+_LOCAL = "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9.]+)?$"
+
+
+def kept_time(row: str, *names: str) -> str:
+    """The first time of these names that was kept, as the legacy system's clock showed it; null: none was, or none that we can hold.
+
+    Where clocks go forward, some of these never were: so they are shown as they were written, and not by way of an instant.
+    """
+    texts = [f"{row}.kept->>'{name}'" for name in names]
+    times = [f"CASE WHEN {text} ~ '{_LOCAL}' THEN CAST({text} AS timestamp) END" for text in texts]
+    return f"coalesce({', '.join(times)})"
+
+
+def kept_instant(row: str, name: str) -> str:
+    """The same as an instant, to compare it with others."""
+    return f"({kept_time(row, name)} AT TIME ZONE CAST(:zone AS text))"
 
 
 FIRST = f"""
@@ -43,9 +51,20 @@ FIRST = f"""
          WHERE c.version_id = v.id AND c.component_name NOT LIKE 'attached/%' ORDER BY c.component_name LIMIT 1)
         LIMIT 1
     ) p ON true
+    LEFT JOIN LATERAL (
+        SELECT t.kept->>'file_type' AS file_type, CAST(t.kept->>'file_size' AS bigint) AS file_size
+        FROM legacy_id_map s JOIN legacy_id_map t ON t.entity = 'files' AND t.legacy_id = s.kept->>'file_id'
+        WHERE p.component_name IS NULL AND s.entity = 'dataset_versions' AND s.new_id = v.id
+    ) lost ON true
 """  # noqa: S608 - a constant
 """The component that is *the* file of a version `v`: the one called `main`, else the first by name that is
-not attached to it."""
+not attached to it. `lost`: what the legacy system said of it, where its bytes did not come along."""
+
+FILE = (
+    "CASE WHEN p.component_name IS NULL THEN lost.file_type ELSE 'parquet' END AS file_type, "
+    "coalesce(p.file_size, lost.file_size) AS file_size"
+)
+"""Its kind and size."""
 
 
 class OldNumbers:

@@ -194,7 +194,7 @@ class LegacyService:
             return UsageRows(tx).since(days)
 
     def _old(self, tx: Transaction) -> Remembered:
-        return Remembered(tx, self._zone)
+        return Remembered(tx)
 
     def _datasets(self, tx: Transaction) -> OldDatasets:
         return OldDatasets(tx, self._zone)

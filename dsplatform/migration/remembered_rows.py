@@ -1,21 +1,25 @@
 """Statements about versions, branches, tags and users as old clients know them."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from dsplatform.core.access import SEEN, seen_by
 from dsplatform.core.database import Row, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import PermissionType
 from dsplatform.migration.old_model import OldPointer, OldUser, OldVersion, OldVersionMissing, VersionElsewhere
-from dsplatform.migration.old_numbers import FIRST, OldNumbers, file_subject, kept_time, shown
+from dsplatform.migration.old_numbers import FILE, FIRST, OldNumbers, file_subject, kept_time, shown
+
+# A time that was kept is told in its place, as `created_as` and `updated_as`: without a zone, as the legacy system's clock showed it.
 
 _VERSIONS = f"""
 SELECT v.id AS new_id, {shown("dataset_versions", "v.id")} AS id, {shown("datasets", "v.dataset_id")} AS dataset_id, v.version_number,
     {shown("users", "v.created_by")} AS uploaded_by,
     CASE WHEN v.parent_version_id IS NULL THEN NULL ELSE {shown("dataset_versions", "v.parent_version_id")} END AS parent_version_id,
-    nullif(v.message, '') AS message, coalesce(m.kept->>'status', 'active') AS status, v.created_at,
-    coalesce({kept_time("m", "last_updated_timestamp")}, {kept_time("m", "updated_at")}, v.created_at) AS updated_at,
-    p.component_name AS component, CASE WHEN p.component_name IS NULL THEN NULL ELSE 'parquet' END AS file_type, p.file_size,
+    nullif(v.message, '') AS message, coalesce(m.kept->>'status', 'active') AS status, v.created_at, v.created_at AS updated_at,
+    {kept_time("m", "ingestion_timestamp", "created_at")} AS created_as,
+    {kept_time("m", "last_updated_timestamp", "updated_at")} AS updated_as,
+    p.component_name AS component, {FILE},
     coalesce(p.metadata->'legacy'->>'file_id', CASE WHEN p.component_name IS NULL THEN m.kept->>'file_id' END) AS file_id,
     m.kept->>'overlay_file_id' AS overlay_id, o.file_size AS overlay_size
 FROM dataset_versions v JOIN files o ON o.id = v.overlay_file_id
@@ -25,18 +29,20 @@ WHERE v.purged_at IS NULL
 """  # noqa: S608 - constants
 
 _POINTERS = f"""
-SELECT p.pointer_name AS new_name, coalesce(m.kept->>'name', p.pointer_name) AS name, m.legacy_id,
-    {shown("dataset_versions", "p.version_id")} AS version_id, v.version_number, p.is_tag, p.created_at, p.moved_at AS updated_at
+SELECT p.pointer_name AS new_name, coalesce(m.kept->>'name', p.pointer_name) AS name,
+    {shown("dataset_versions", "p.version_id")} AS version_id, v.version_number,
+    p.is_tag, p.created_at, {kept_time("m", "created_at")} AS created_as, p.moved_at AS updated_at, CAST(NULL AS timestamp) AS updated_as
 FROM dataset_pointers p JOIN dataset_versions v ON v.id = p.version_id
 LEFT JOIN legacy_numbers n ON n.kind = 'pointer' AND n.subject = concat(p.dataset_id, ':', p.pointer_name)
-LEFT JOIN legacy_id_map m ON m.entity IN ('dataset_pointers', 'version_tags') AND m.legacy_id = CAST(n.number AS text) AND m.kept ? 'name'
+LEFT JOIN legacy_id_map m ON m.entity IN ('dataset_pointers', 'version_tags') AND m.legacy_id = CAST(n.number AS text)
 WHERE p.dataset_id = :dataset ORDER BY p.is_tag, p.pointer_name
 """  # noqa: S608 - constants
 
 _USERS = f"""
 SELECT u.id AS new_id, {shown("users", "u.id")} AS id, coalesce(m.kept->>'soeid', u.username) AS soeid, u.username,
-    {shown("roles", "u.role_id")} AS role_id, coalesce(w.kept->>'role_name', r.role_name) AS role_name, u.created_at,
-    coalesce({kept_time("m", "updated_at")}, u.created_at) AS updated_at
+    {shown("roles", "u.role_id")} AS role_id, coalesce(w.kept->>'role_name', w.kept->>'name', r.role_name) AS role_name,
+    u.created_at, u.created_at AS updated_at,
+    {kept_time("m", "created_at")} AS created_as, {kept_time("m", "updated_at")} AS updated_as
 FROM users u JOIN roles r ON r.id = u.role_id
 LEFT JOIN legacy_id_map m ON m.entity = 'users' AND m.new_id = u.id
 LEFT JOIN LATERAL (SELECT kept FROM legacy_id_map WHERE entity = 'roles' AND new_id = u.role_id ORDER BY legacy_id LIMIT 1) w ON true
@@ -46,10 +52,8 @@ LEFT JOIN LATERAL (SELECT kept FROM legacy_id_map WHERE entity = 'roles' AND new
 class Remembered:
     """Questions about all of these."""
 
-    def __init__(self, tx: Transaction, zone: str) -> None:
-        """`zone`: of the legacy system's clock."""
+    def __init__(self, tx: Transaction) -> None:
         self._tx = tx
-        self._zone = zone
 
     # --- versions --------------------------------------------------------------------------------------------------------------
 
@@ -58,7 +62,6 @@ class Remembered:
         return self._versions(
             self._tx.rows(
                 f"{_VERSIONS} AND v.dataset_id = :dataset ORDER BY v.version_number DESC LIMIT CAST(:limit AS bigint)",
-                zone=self._zone,
                 dataset=dataset_id,
                 limit=limit,
             )
@@ -67,7 +70,7 @@ class Remembered:
     def these(self, new_ids: Iterable[int]) -> Sequence[OldVersion]:
         """Those of the versions that live, in the order of the ids."""
         ids = list(new_ids)
-        rows = self._tx.rows(f"{_VERSIONS} AND v.id = ANY(CAST(:ids AS bigint[]))", zone=self._zone, ids=ids)
+        rows = self._tx.rows(f"{_VERSIONS} AND v.id = ANY(CAST(:ids AS bigint[]))", ids=ids)
         found = {version.new_id: version for version in self._versions(rows)}
         return [found[each] for each in ids if each in found]
 
@@ -102,7 +105,7 @@ class Remembered:
         numbers = OldNumbers(self._tx).numbers("file", unnumbered)
         made = []
         for row in rows:
-            values = dict(row)
+            values = _timed(row)
             for name, part in (("file_id", row["component"]), ("overlay_id", None)):
                 values[name] = numbers[file_subject(row["new_id"], part)] if row[name] is None else int(row[name])
             made.append(OldVersion(**values))
@@ -121,7 +124,7 @@ class Remembered:
                 known_as,
                 *(row[name] for name in ("name", "new_name", "version_id", "version_number", "is_tag", "created_at", "updated_at")),
             )
-            for row in rows
+            for row in map(_timed, rows)
         ]
         return sorted(made, key=lambda pointer: (pointer.is_tag, pointer.name))
 
@@ -139,10 +142,9 @@ class Remembered:
         """All users, or those of these ids, by their old number."""
         rows = self._tx.rows(
             f"{_USERS} WHERE CAST(:ids AS bigint[]) IS NULL OR u.id = ANY(CAST(:ids AS bigint[]))",
-            zone=self._zone,
             ids=None if new_ids is None else list(new_ids),
         )
-        return sorted((OldUser(**row) for row in rows), key=lambda user: user.id)
+        return sorted((OldUser(**_timed(row)) for row in rows), key=lambda user: user.id)
 
     def username(self, soeid: str) -> str | None:
         """The name here of the user whom the legacy system called exactly so."""
@@ -159,3 +161,12 @@ class Remembered:
         """The name here of the role that old clients know by the number."""
         found = self._tx.scalar("SELECT role_name FROM roles WHERE id = :id", id=OldNumbers(self._tx).new_id("roles", number))
         return None if found is None else str(found)
+
+
+def _timed(row: Row) -> dict[str, Any]:
+    """The row with the times that were kept."""
+    values = dict(row)
+    created, updated = values.pop("created_as"), values.pop("updated_as")
+    if created is not None and values["updated_at"] == values["created_at"]:
+        values["updated_at"] = created
+    return values | {name: kept for name, kept in (("created_at", created), ("updated_at", updated)) if kept is not None}

@@ -80,8 +80,8 @@ class LegacyDatasetAdapter:
         return given if given is None or given.tzinfo else given.replace(tzinfo=self._zone)
 
     def naive(self, moment: datetime) -> datetime:
-        """The moment as the old server's clock showed it, without a zone."""
-        return moment.astimezone(self._zone).replace(tzinfo=None)
+        """The moment as the old server's clock showed it, without a zone. What has none was kept so."""
+        return moment if moment.tzinfo is None else moment.astimezone(self._zone).replace(tzinfo=None)
 
     def version_shape(self, version: OldVersion) -> shapes.DatasetVersion:
         """A version in the form of G1b."""

@@ -28,7 +28,7 @@ def test_a_list_has_no_versions_and_all_keys(old: Old) -> None:
     assert (found["created_by"], found["current_version"]) == (old.dataset.created_by, 2)
     assert (found["file_type"], found["file_size"], found["versions"]) == ("parquet", 17, None)
     assert [list(tag) for tag in found["tags"]] == [["name", "description", "id", "usage_count"]] * 2
-    assert [(tag["name"], tag["description"], tag["usage_count"]) for tag in found["tags"]] == [("raw", None, None), ("Daily", None, None)]
+    assert [(tag["name"], tag["description"], tag["usage_count"]) for tag in found["tags"]] == [("Daily", None, None), ("raw", None, None)]
     assert re.fullmatch(NAIVE, found["created_at"])
     made = make.column(old.platform.db, "SELECT created_at FROM datasets WHERE id = :id", id=old.dataset.id)[0]
     assert datetime.fromisoformat(found["created_at"]) == made.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)

@@ -3,12 +3,14 @@
 import json
 from uuid import UUID
 
+import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Database, Transaction
+from dsplatform.migration.old_model import OldVersionMissing, VersionElsewhere
 from dsplatform.migration.old_numbers import APART, NOTHING, OldNumbers, shown
 from dsplatform_tests import make
 from dsplatform_tests.api.legacy.conftest import LogIn, Old, actor, signed
@@ -98,6 +100,79 @@ def test_versions_keep_their_numbers_times_and_status(old: Old) -> None:
     assert old.ada.post(f"{old.url}/branches", json={"branch_name": "c", "from_version_id": second}).status_code == 404
     moved = old.ada.patch(f"{old.url}/branches/b", json={"to_version_id": second + APART})
     assert moved.json() == {"message": f"Branch 'b' updated to version {second + APART}"}
+
+
+def test_times_are_told_as_they_were_written(old: Old) -> None:
+    """Also one that no clock showed, which stands here as another instant; what came along does not make its dataset newer."""
+    first, second = old.first.version_id, old.second.version_id
+    with old.platform.db.transaction() as tx:
+        remember(tx, "datasets", old.dataset.id, old.dataset.id, created_at="2020-03-08T02:30:00", updated_at="2020-03-08T02:31:00")
+        remember(tx, "dataset_versions", first, first, ingestion_timestamp="2020-03-08T02:32:00.000001")
+        remember(tx, "dataset_versions", second, second, ingestion_timestamp="0044-03-15 00:00:00 BC", last_updated_timestamp="infinity")
+    with make.tampering(old.platform.db) as tx:
+        tx.execute("UPDATE datasets SET created_at = '2020-01-01Z' WHERE id = :id", id=old.dataset.id)
+        tx.execute("UPDATE dataset_versions SET imported = true WHERE dataset_id = :id", id=old.dataset.id)
+    found = old.ada.get(old.url).json()
+    assert (found["created_at"], found["updated_at"]) == ("2020-03-08T02:30:00", "2020-03-08T02:31:00")
+    newest, oldest = found["versions"]
+    assert oldest["ingestion_timestamp"] == oldest["last_updated_timestamp"] == "2020-03-08T02:32:00.000001"
+    assert newest["ingestion_timestamp"] == newest["last_updated_timestamp"] > "2026"
+    assert old.ada.patch(old.url, json={"description": "new"}).json()["updated_at"] > "2026"
+    make.commit(old.platform, old.dataset, {"main": b"id\n7\n"}, actor=actor(old.platform, "ada"))
+    third = old.ada.get(old.url).json()
+    assert third["updated_at"] == third["versions"][0]["ingestion_timestamp"]
+
+
+def test_what_lost_its_bytes_is_told_as_it_was(old: Old) -> None:
+    second = old.second.version_id
+    with old.platform.db.transaction() as tx:
+        remember(tx, "dataset_versions", second, second, file_id=41)
+        remember(tx, "files", 41, None, file_type="parquet", file_size=12345)
+    with make.tampering(old.platform.db) as tx:
+        tx.execute("DELETE FROM dataset_version_files WHERE version_id = :id", id=second)
+    found = old.ada.get(old.url).json()
+    assert (found["file_type"], found["file_size"]) == ("parquet", 12345)
+    newest = found["versions"][0]
+    assert (newest["file_id"], newest["file_type"], newest["file_size"]) == (41, "parquet", 12345)
+
+
+def test_a_version_is_said_to_lie_elsewhere_where_that_may_be_seen(old: Old) -> None:
+    ada, rita = actor(old.platform, "ada"), actor(old.platform, "rita")
+    other = old.platform.datasets.create_dataset(ada, "other")
+    version = make.commit(old.platform, other, {"main": b"id\n1\n"}, actor=ada).version_id
+    for who, raised in ((ada, VersionElsewhere), (rita, OldVersionMissing)):
+        with pytest.raises(OldVersionMissing) as caught:
+            old.platform.legacy.version(who, old.dataset, version)
+        assert type(caught.value) is raised
+    old.platform.datasets.delete_dataset(ada, "other")
+    with pytest.raises(OldVersionMissing) as caught:
+        old.platform.legacy.version(ada, old.dataset, version)
+    assert type(caught.value) is OldVersionMissing
+    old.ada.patch(f"{old.url}/branches/main", json={"to_version_id": old.first.version_id})
+    old.platform.deletion.delete_version(ada, "sales@2")
+    with pytest.raises(OldVersionMissing):
+        old.platform.legacy.version(ada, old.dataset, old.second.version_id)
+    assert [each["version_number"] for each in old.ada.get(old.url).json()["versions"]] == [1]
+    assert old.ada.get(old.url).json()["current_version"] == 1
+
+
+def test_a_list_costs_the_same_statements_however_long_it_is(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    run = Transaction._run
+    monkeypatch.setattr(Transaction, "_run", lambda self, sql, params: (asked.append(sql), run(self, sql, params))[1])
+
+    def counted() -> int:
+        asked.clear()
+        assert old.ada.get("/api/datasets").status_code == 200
+        return len(asked)
+
+    counted()
+    one = counted()
+    for number in range(5):
+        made = old.platform.datasets.create_dataset(actor(old.platform, "ada"), f"d{number}", tags=[f"t{number}"])
+        make.commit(old.platform, made, {"main": b"%d" % number})
+    counted()  # numbers of the new labels are invented here
+    assert counted() == one <= 5
 
 
 def test_branches_and_tags_keep_their_names_and_numbers(old: Old) -> None:
