@@ -42,7 +42,7 @@ CHANGES = cache(changes)
 def analyse(platform: Platform) -> Analyse:
     """Analyses a system that was built, with settings that fit it unless told otherwise."""
 
-    def run(built: Built, *, read_all: bool = False, **changed: object) -> Analysis:
+    def run(built: Built, read_all: bool = False, **changed: object) -> Analysis:
         fitting = {
             "legacy_database_url": built.url,
             "legacy_roots": (built.folder,),
@@ -200,10 +200,11 @@ def test_broken_references_cycles_and_doubled_rows_are_counted(legacy_url: str, 
 def test_what_stands_in_the_way_blocks(legacy_url: str, legacy_folder: Path, analyse: Analyse, monkeypatch: pytest.MonkeyPatch) -> None:
     built = build(legacy_url, legacy_folder, "G0", datasets=2, oddities=False)
     assert analyse(built).may_start
-    for code, changed in {
+    cases: dict[str, dict[str, object]] = {
         "no_roots": {"legacy_roots": ()},
         "root_missing": {"legacy_roots": (legacy_folder, legacy_folder / "gone")},
-    }.items():
+    }
+    for code, changed in cases.items():
         found = analyse(built, **changed)
         assert not found.may_start
         assert one(found, code).severity is Severity.BLOCKS
