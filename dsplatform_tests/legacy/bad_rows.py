@@ -34,6 +34,9 @@ class Ground:
         self.file = self.named_file(str(rows.folder / "ground.parquet"))
         self.home, (self.version,) = self.line(1)
         self.other, (self.foreign,) = self.line(1)
+        self.crowded, _ = self.line(1)
+        for number in range(100):  # as many as a dataset may have
+            rows.labelled(self.crowded, rows.label(f"crowd {number}"))
 
     def named_file(self, path: str | None, **columns: Any) -> Row:
         return self.rows.file(0, 0, self.data, write=False, file_path=path, **columns)
@@ -217,6 +220,7 @@ KINDS: dict[str, Kind] = {
     "label_latin_1": _kind("tags", "bad_encoding", lambda g, n: g.raw("tags", g.rows.label(f"l1 {n}"), "name", LATIN_1 + str(n).encode())),
     "label_empty": _kind("tags", "bad_value bad_name", lambda g, n: g.rows.label(" " * n)),
     "label_of_nothing": _kind("dataset_tags", "orphan_parent", lambda g, n: g.rows.labelled({"id": ABSENT + n}, g.rows.tables["tags"][0])),
+    "too_many_labels": _kind("dataset_tags", "too_large", lambda g, n: g.rows.labelled(g.crowded, g.rows.label(f"one more {n}"))),
     "no_label": _kind("dataset_tags", "orphan_parent", lambda g, n: g.rows.labelled(g.home, {"id": ABSENT + n})),
     "pointer_elsewhere": _kind("dataset_pointers", "foreign_pointer", lambda g, n: g.rows.pointer(g.home, f"elsewhere{n}", g.foreign)),
     "pointer_to_nothing": _kind(

@@ -1,6 +1,7 @@
 """Parquet files as the legacy system stored them: small, many types of column, the same bytes for the same number."""
 
 import datetime as dt
+import json
 from decimal import Decimal
 from functools import lru_cache
 from io import BytesIO
@@ -46,3 +47,34 @@ def written(table: pa.Table) -> bytes:
     sink = BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
+
+
+_TYPES = {
+    "int64": ("integer", "BIGINT"),
+    "string": ("string", "VARCHAR"),
+    "double": ("number", "DOUBLE"),
+    "bool": ("boolean", "BOOLEAN"),
+    "date32[day]": ("string", "DATE"),
+    "decimal128(12, 2)": ("number", "DECIMAL(12,2)"),
+}
+"""By type of Arrow: the coarse type of the legacy system, and DuckDB's."""
+
+
+@lru_cache(maxsize=4096)
+def columns(data: bytes) -> tuple[dict[str, tuple[str, str]], int]:
+    """The columns of a file with their types, coarse and DuckDB's, and how many rows it has."""
+    table = pq.read_table(BytesIO(data))
+    return {field.name: _TYPES[str(field.type)] for field in table.schema}, table.num_rows
+
+
+@lru_cache(maxsize=4096)
+def schema_json(data: bytes) -> str:
+    """What the legacy system stored as the schema of a file."""
+    found, count = columns(data)
+    document = {
+        "type": "object",
+        "properties": {name: {"type": kind, "nullable": True, "duckdb_type": original} for name, (kind, original) in found.items()},
+        "columns": [{"name": name, "type": kind, "nullable": True, "original_type": original} for name, (kind, original) in found.items()],
+        "row_count": count,
+    }
+    return json.dumps(document)

@@ -23,16 +23,6 @@ OLD_MOUNT = "/mnt/oldshare/dsa"
 
 Row = dict[str, Any]
 
-_TYPES = {"id": ("integer", "BIGINT"), "region": ("string", "VARCHAR"), "amount": ("number", "DOUBLE"), "paid": ("boolean", "BOOLEAN")}
-_SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {name: {"type": kind, "nullable": True, "duckdb_type": original} for name, (kind, original) in _TYPES.items()},
-        "columns": [{"name": name, "type": kind, "nullable": True, "original_type": original} for name, (kind, original) in _TYPES.items()],
-        "row_count": 5,
-    }
-)
-
 
 class Key(NamedTuple):
     """A row: its table and its primary key."""
@@ -84,6 +74,7 @@ class Rows:
         self._made: set[Path] = set()
         self._few: dict[int, tuple[str, bytes]] = {}
         self._hashes: set[str] = set()
+        self._data: dict[int, bytes] = {}
         self._numbers: dict[int, int] = defaultdict(int)
 
     @property
@@ -167,7 +158,9 @@ class Rows:
         if self.generation == Generation.G2:
             row["content_hash"] = self._unique_hash(data)
             row["reference_count"] = 1
-        return self.add("files", **row | columns)
+        row = self.add("files", **row | columns)
+        self._data[row["id"]] = data
+        return row
 
     def _shared(self) -> tuple[str, bytes]:
         """One of the few files that serve all rows."""
@@ -336,15 +329,21 @@ class Rows:
 
     def sheet(self, version: Row, name: str, original: str, index: int = 0) -> Row:
         row = self.add("sheets", dataset_version_id=version["id"], name=name, sheet_index=index, description=None)
-        columns = list(_TYPES)
-        about = {"columns": len(columns), "rows": 5, "column_names": columns, "file_format": "parquet", "original_format": original}
+        columns, count = content.columns(self._data[version["file_id"]])
+        about = {
+            "columns": len(columns),
+            "rows": count,
+            "column_names": list(columns),
+            "file_format": "parquet",
+            "original_format": original,
+        }
         self.add("sheet_metadata", sheet_id=row["id"], metadata=about, profiling_report_file_id=None)
         return row
 
     def schema(self, version: Row) -> Row:
-        return self.add(
-            "dataset_schema_versions", dataset_version_id=version["id"], schema_json=_SCHEMA, created_at=version["ingestion_timestamp"]
-        )
+        """What the capture stored, where it worked: the columns of the version's file."""
+        document = content.schema_json(self._data[version["file_id"]])
+        return self.add("dataset_schema_versions", dataset_version_id=version["id"], schema_json=document, created_at=self._clock)
 
     def pointer(self, dataset: Row, name: str, version: Row, *, tag: bool = False) -> Row:
         """A branch or a version tag. G2 has tags alone, G0 neither."""

@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import bcrypt
+import duckdb
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 
 from dsplatform.local import EmbeddedPostgres
@@ -184,3 +186,19 @@ def test_a_file_is_where_its_oddity_says(odd: Callable[[Generation], Built]) -> 
 
 def test_the_password_is_known() -> None:
     assert bcrypt.checkpw(PASSWORD.encode(), PASSWORD_HASH.encode())
+
+
+def test_a_stored_schema_is_that_of_the_file(legacy_url: str, legacy_folder: Path) -> None:
+    build(legacy_url, legacy_folder, Generation.G1A, datasets=3, oddities=False)
+    query = "SELECT file_path, schema_json, metadata FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.dataset_version_id"
+    joined = "JOIN files f ON f.id = file_id JOIN sheets ON sheets.dataset_version_id = v.id JOIN sheet_metadata ON sheet_id = sheets.id"
+    with psycopg.connect(plain(legacy_url)) as connection:
+        found = connection.execute(f"{query} {joined}".encode()).fetchall()
+    assert len(found) > 3
+    for path, schema, sheet in found:
+        table = pq.read_table(path)
+        assert (schema["row_count"], [column["name"] for column in schema["columns"]]) == (table.num_rows, table.column_names)
+        assert (sheet["rows"], sheet["column_names"]) == (table.num_rows, table.column_names)
+        with duckdb.connect() as reading:
+            described = reading.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
+        assert {column["name"]: column["original_type"] for column in schema["columns"]} == {name: kind for name, kind, *_ in described}
