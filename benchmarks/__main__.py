@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import access, garbage, history, http, integrity, s3, schemas, silence, workbooks, workloads, writers
+from benchmarks import access, garbage, history, http, integrity, legacy, s3, schemas, silence, workbooks, workloads, writers
 from benchmarks.measure import machine
 
 LAST = {"w1", "w3"}
@@ -21,6 +21,7 @@ _NAMED = {
     **http.ALL,
     **silence.ALL,
     **s3.ALL,
+    **legacy.ALL,
     **schemas.ALL,
     **workbooks.ALL,
 }
