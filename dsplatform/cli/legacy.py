@@ -67,7 +67,7 @@ def analyse(
 def migrate(
     accept: Annotated[list[str] | None, typer.Option("--accept", help="Go on though many rows have this reason; may be repeated.")] = None,
     pause_ms: Annotated[int, typer.Option("--pause-ms", min=0, help="Wait so long after each batch, for the legacy server's sake.")] = 0,
-    only: Annotated[str | None, typer.Option("--only", help="Only this legacy table, from its beginning.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Only this legacy table.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring over what is new or changed in the legacy database, and the files that its versions name.
@@ -89,7 +89,7 @@ def migrate(
             actor,
             accept=accept or (),
             pause_seconds=pause_ms / 1000,
-            only=None if only is None else Entity(only),
+            only=None if only is None else [Entity(only)],
             progress=progress,
             is_over=lambda: bool(asked),
         )
@@ -146,6 +146,48 @@ def usage(
         [(one.endpoint, one.client, one.program, one.requests, one.last_day) for one in used],
         right=["requests"],
     )
+
+
+@app.command()
+def shadow(
+    limit: Annotated[int, typer.Option("--limit", min=0, max=1_000, help="Show so many of the newest differences.")] = 20,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget what was found, after something was mended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the legacy server's answers and ours compare. It takes the right `operate`.
+
+    With DSPLATFORM_LEGACY_URL the API asks both servers for whatever is read, and compares what they say; docs/legacy-api.md lists why
+    they may differ. Figures are written every ten seconds. Exit code 1 while there are differences that nothing explains.
+    """
+    from dsplatform.cli.session import opened
+
+    with opened() as session:
+        actor = session.platform.actor()
+        if reset:
+            session.platform.shadow.begin_anew(actor)
+        found = session.platform.shadow.summary(actor, limit=limit)
+    if as_json:
+        emit({"compared": found.compared, "unexplained": found.different, **found.plain()})
+    else:
+        typer.echo(f"{found.compared:,} answer(s) compared, {found.different:,} differ and nothing explains it")
+        table("", ["outcome", "answers"], list(found.counts.items()), right=["answers"])
+        table("", ["why they may differ", "of the newest"], list(found.explanations.items()), right=["of the newest"])
+        table(
+            "",
+            ["when", "request", "old", "new", "where"],
+            [
+                (
+                    one.at,
+                    f"{one.method} {one.path}",
+                    one.status_old,
+                    one.status_new,
+                    ", ".join(f"{at['at']} ({at['kind']})" for at in one.difference),
+                )
+                for one in found.unexplained
+            ],
+        )
+    if found.different:
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 @quarantine.command("list")

@@ -65,6 +65,16 @@ class Summary:
         """Answers that were held against each other."""
         return sum(self.counts[outcome] for outcome in (Outcome.SAME, Outcome.EXPLAINED, Outcome.DIFFERENT))
 
+    @property
+    def different(self) -> int:
+        """Those of them that differ, where nothing explains it."""
+        return self.counts[Outcome.DIFFERENT]
+
+    def plain(self) -> dict[str, object]:
+        """As JSON has it."""
+        differences = [one.plain() for one in self.unexplained]
+        return {"counts": dict(self.counts), "explanations": dict(self.explanations), "differences": differences}
+
 
 class ShadowService:
     """Keeps what was compared."""

@@ -348,6 +348,9 @@ LEGACY: Mapping[str, Case] = {
     **_of("legacy", ADMIN, may_administer=lambda s, w, a: s.may_administer(a, w.sales), levels=lambda s, w, a: s.levels(a, w.sales)),
     **_of("legacy", USERS, users=lambda s, w, a: s.users(a), role=lambda s, w, a: s.role(a, 1)),
     **_of("legacy", OPERATE, usage=lambda s, w, a: s.usage(a)),
+    **_of("legacy_analysis", OPERATE, analyse=lambda s, w, a: s.analyse(a)),
+    **_of("shadow", OPERATE, summary=lambda s, w, a: s.summary(a)),
+    **_noting("shadow", OPERATE, begin_anew=("shadow.forget", lambda s, w, a: s.begin_anew(a))),
 }
 
 CASES: Mapping[str, Case] = {**DATASETS, **VERSIONS, **SCHEMAS, **FILES, **PEOPLE, **LEGACY}

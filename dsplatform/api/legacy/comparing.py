@@ -37,8 +37,8 @@ def differences(path: str, old: Seen, new: Seen) -> list[Place]:
     """Each place where they differ, and how."""
     if old.status != new.status:
         return [{"at": "status", "kind": "value"}]
-    if old.broken:
-        return [{"at": "answer", "kind": "extra"}]
+    if old.broken or new.broken:
+        return [] if old.broken and new.broken else [{"at": "answer", "kind": "extra" if old.broken else "missing"}]
     if old.status == 422:
         return []  # in whose words it is said depends on the framework's release
     if old.content_type != new.content_type:

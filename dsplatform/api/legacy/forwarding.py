@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -136,9 +136,9 @@ class OldServer:
             return OldAnswer(answer, stack.pop_all(), self._url)
 
     def whole(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Seen:
-        """What its whole answer is like. Raises as `ask` does."""
+        """What its whole answer is like, also one that it breaks off. Raises as `ask` does."""
         answer = self.ask(method, target, headers, body)
-        with answer.held:
+        with answer.held, suppress(NoAnswer):
             for _ in answer.chunks():
                 pass
         return answer.seen

@@ -180,6 +180,8 @@ class Shadow:
         await self._app(own, _replayed(body, None), recorder)
         if "caller" in own["state"]:
             scope.setdefault("state", {})["caller"] = own["state"]["caller"]
+        if recorder.seen is not None:
+            recorder.seen.broken = not recorder.seen.whole  # nobody waits for it who could have left
         return recorder.seen
 
     # --- comparing -------------------------------------------------------------------------------------------------------------
@@ -211,7 +213,8 @@ class Shadow:
             return
         path = scope["path"]
         if old is None or new is None:
-            places, why = [{"at": "answer", "kind": "missing" if new is None else "extra"}], None
+            places = [{"at": "answer", "kind": "missing" if new is None else "extra"}]
+            why: str | None = "there was no answer"
             outcome = Outcome.UNANSWERED
         else:
             places = differences(path, old, new)
