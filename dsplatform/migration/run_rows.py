@@ -1,6 +1,6 @@
 """Statements on runs of the migration and on how far they came."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -122,9 +122,9 @@ class Checkpoints:
         """Of every table that was begun."""
         return {row["entity"]: _checkpoint(row) for row in self._tx.rows(f"{_CHECKPOINT} WHERE shard = 0")}
 
-    def clear(self, entity: str | None = None) -> None:
-        """A new pass begins, over all tables or one."""
-        self._tx.execute("DELETE FROM legacy_checkpoints WHERE CAST(:entity AS text) IS NULL OR entity = :entity", entity=entity)
+    def clear(self, entities: Collection[str]) -> None:
+        """A new pass over these tables begins."""
+        self._tx.execute("DELETE FROM legacy_checkpoints WHERE entity = ANY(CAST(:entities AS text[]))", entities=list(entities))
 
     def begin(self, entity: str, high_key: Key | None, run_id: UUID) -> None:
         """The table's pass begins, or goes on."""

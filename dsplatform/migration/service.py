@@ -118,13 +118,14 @@ class MigrationService:
         *,
         accept: Collection[str] = (),
         pause_seconds: float = 0.0,
-        only: Entity | None = None,
+        only: Collection[Entity] | None = None,
         progress: Progress | None = None,
         is_over: Callable[[], bool] = lambda: False,
     ) -> Migrated:
         """Lands every row of the legacy database that is new or has changed, from where the last run ended if that was before the end.
 
-        `accept` names reasons that may have many rows. `is_over` is asked after each batch whether to end there. Raises `AlreadyRunning`,
+        `only`: these tables, and those that come with them; a table that this generation has not is passed over. `accept` names reasons
+        that may have many rows. `is_over` is asked after each batch whether to end there. Raises `AlreadyRunning`,
         `TooManyFindings` when too many rows of a table have one reason, `AccountingBroken`, `Unavailable`; what was committed stays.
         """
         hears: Progress = _unheard if progress is None else progress
@@ -256,17 +257,15 @@ class MigrationService:
             if report["state"] == "done":
                 raise
 
-    def _pass(self, session: Session, pace: Pace, only: Entity | None) -> None:
+    def _pass(self, session: Session, pace: Pace, only: Collection[Entity] | None) -> None:
         """Every table in its order; the next begins when the one before is accounted for."""
-        steps = [step for step in session.steps if only is None or step.entity is only or only in step.attached]
+        steps = [step for step in session.steps if only is None or {step.entity, *step.attached} & set(only)]
         if not steps:
-            raise NotFound(f"the legacy database has no table {only}")
+            raise NotFound(f"the legacy database has no table {', '.join(only or ())}")
         with self._db.transaction() as tx:
             seen = Checkpoints(tx).all()
-            if only is not None:
-                Checkpoints(tx).clear(steps[0].entity)
-            elif all(step.entity in seen and seen[step.entity].done for step in steps):
-                Checkpoints(tx).clear()
+            if all(step.entity in seen and seen[step.entity].done for step in steps):
+                Checkpoints(tx).clear([step.entity for step in steps])
         backfill = Backfill(self._db, self._legacy, session.lander, session.settling, pace)
         for step in steps:
             with self._db.autocommit() as tx:

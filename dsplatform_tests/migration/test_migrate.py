@@ -184,10 +184,10 @@ def test_it_ends_after_the_batch_when_asked_to_and_goes_on_from_there(
 
 
 def test_one_table_alone(platform: Platform, system: Actor, migration: MigrationService) -> None:
-    migration.migrate(system, only=Entity.ROLES)
+    migration.migrate(system, only=[Entity.ROLES])
     assert rows(platform, "SELECT DISTINCT entity FROM legacy_id_map") == [("roles",)]
     with pytest.raises(NotFound, match="no table version_tags"):
-        migration.migrate(system, only=Entity.VERSION_TAGS)
+        migration.migrate(system, only=[Entity.VERSION_TAGS])
 
 
 def test_too_many_of_one_reason_stop_it_until_somebody_accepts(
