@@ -59,7 +59,7 @@ def test_a_name_that_the_rule_takes_is_kept(rules: tuple[Callable[[str], str], .
 @example(raws=["a", "a-3-2", "a-3", "a"])
 @example(raws=["x" * 300, "x" * 301, "x" * 302])
 @example(raws=["p/" * 400 + "n" * 255, "p/" * 400 + "n" * 255])
-def test_names_that_would_clash_get_apart_and_stay_ours(rules: tuple[Callable[[str], str], ...], raws: list[str]) -> None:
+def test_names_that_would_clash_get_apart_and_stay_ours(rules: tuple[Callable[..., str], ...], raws: list[str]) -> None:
     safe, rule, free = rules
     taken: set[str] = set()
     for legacy_id, raw in enumerate(raws, 1):

@@ -22,7 +22,7 @@ def test_an_overlay_says_what_the_platform_would_have_said_of_the_same_change() 
     parent = Ancestor(5, 3, 4, C, {"kept": stored(A), "changed": stored(A), "gone": stored(B)})
     components = {"new": stored(C), "kept": stored(A), "changed": stored(B)}
     made = overlay(slug="sales", legacy_id=17, author="ann", at=AT, message="grüße", parent=parent, components=components)
-    actor = Actor(2, "ann", "editor")
+    actor = Actor(2, "ann", False)
     change = VersionChange(actor, DatasetRef(DatasetId(3), "sales", "sales", 2), {}, message="grüße")
     content = {name: Content(file.content_hash, file.size, file.file_type, is_new=True) for name, file in components.items()}
     diff = Difference({FilePath("new"): content["new"]}, {FilePath("changed"): content["changed"]}, (FilePath("gone"),), 0)
