@@ -39,11 +39,9 @@ class Beside:
     client: TestClient
 
     def ask(self, method: str, path: str, soeid: str | None = None, **more: Any) -> Any:
-        headers = {
-            "Authorization": f"Bearer {signed(old_server.SECRET, sub=soeid or self.owner(), role_id=1)}",
-            "User-Agent": "notebook/1.0",
-        }
-        return self.client.request(method, path, headers=headers, **more)
+        token = signed(old_server.SECRET, sub=soeid or self.owner(), role_id=1)
+        told = {"Authorization": f"Bearer {token}", "User-Agent": "notebook/1.0", **more.pop("headers", {})}
+        return self.client.request(method, path, headers=told, **more)
 
     def owner(self, dataset: int = 1) -> str:
         return str(self.legacy.run("SELECT soeid FROM datasets d JOIN users u ON u.id = d.created_by WHERE d.id = %s", dataset)[0][0])
