@@ -56,7 +56,7 @@ def test_s23_an_upload_makes_a_dataset_with_a_version(ada: TestClient) -> None:
     assert list(made) == ["dataset_id", "version_id", "sheets"]
     assert made["sheets"] == [{"name": "sales", "index": 0, "description": None, "file_id": None}]
     found = ada.get(f"/api/datasets/{made['dataset_id']}").json()
-    assert (found["name"], found["description"], [tag["name"] for tag in found["tags"]]) == ("Sales", "All of them", ["raw", "checked"])
+    assert (found["name"], found["description"], [tag["name"] for tag in found["tags"]]) == ("Sales", "All of them", ["checked", "raw"])
     (version,) = found["versions"]
     assert (version["id"], version["version_number"], version["message"], version["parent_version_id"]) == (
         made["version_id"], 1, "first", None,
