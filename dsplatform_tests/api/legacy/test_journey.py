@@ -1,4 +1,4 @@
-"""An old client's day over the API as it is shipped: it logs in, uploads, lists, downloads, looks at versions, rows and labels, and searches.
+"""An old client's day over the API as it is shipped: it logs in, uploads, lists, downloads, looks at rows and labels, and searches.
 
 Once with a dataset that came along from the legacy system, once with one that it makes itself.
 """
