@@ -136,7 +136,7 @@ def test_an_error_that_nobody_foresaw_tells_nothing(old: Old, platform: Platform
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the secret of it")
 
-    client = TestClient(old.ada.app, headers=old.ada.headers, raise_server_exceptions=False)
+    client = TestClient(old.ada.app, headers=dict(old.ada.headers), raise_server_exceptions=False)
     client.portal = old.ada.portal
     monkeypatch.setattr(type(platform.legacy), "datasets", broken)
     answer = client.get("/api/datasets")

@@ -1,5 +1,7 @@
 """The paths of the second generation, as sections 2.8 and 5 of the old system's description have them."""
 
+from typing import Any
+
 from fastapi.testclient import TestClient
 
 from dsplatform_tests import make
@@ -101,8 +103,8 @@ def test_search_finds_words_anywhere_in_what_is_asked(old: Old) -> None:
         made = old.platform.datasets.create_dataset(ada, name.replace("%", ""), description="shop of " + name, tags=labels)
         make.commit(old.platform, made, {"a.csv": b"x" * size}, actor=ada)
 
-    def found(client: TestClient = old.ada, **params: object) -> list[str]:
-        answer = client.get("/api/datasets/search", params={"sort_by": "name", "sort_order": "asc", **params})  # type: ignore[arg-type]
+    def found(client: TestClient = old.ada, **params: Any) -> list[str]:
+        answer = client.get("/api/datasets/search", params={"sort_by": "name", "sort_order": "asc", **params})
         assert answer.status_code == 200, answer.text
         return [each["name"] for each in answer.json()["results"]]
 
@@ -134,6 +136,10 @@ def test_search_finds_words_anywhere_in_what_is_asked(old: Old) -> None:
         "created_by": {str(ada.user_id): 3},
         "file_types": {"parquet": 3},
     }
+    seen = old.rita.get("/api/datasets/search?include_facets=true").json()
+    assert (seen["total"], seen["facets"]["tags"], seen["facets"]["file_types"]) == (1, {"Daily": 1, "raw": 1}, {"parquet": 1})
+    unseen = old.eve.get("/api/datasets/search?include_facets=true").json()
+    assert (unseen["total"], unseen["facets"]) == (0, {"tags": {}, "created_by": {}, "file_types": {}})
     only = old.ada.get("/api/datasets/search?include_facets=true&facet_fields=tags&query=beta").json()
     assert only["facets"] == {"tags": {"x_y": 1}}
     assert (only["total"], only["has_more"]) == (1, False)
@@ -144,8 +150,8 @@ def test_search_finds_words_anywhere_in_what_is_asked(old: Old) -> None:
 def test_suggestions_are_names_and_tags(old: Old) -> None:
     """2.8 GET /api/datasets/search/suggest: of what the caller may read."""
 
-    def suggested(client: TestClient, **params: object) -> list[tuple[str, str]]:
-        answer = client.get("/api/datasets/search/suggest", params=params)  # type: ignore[arg-type]
+    def suggested(client: TestClient, **params: Any) -> list[tuple[str, str]]:
+        answer = client.get("/api/datasets/search/suggest", params=params)
         assert answer.status_code == 200, answer.text
         return [(each["text"], each["type"]) for each in answer.json()["suggestions"]]
 

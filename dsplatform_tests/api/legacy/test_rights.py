@@ -34,8 +34,8 @@ def test_a_grant_takes_the_place_of_the_former(old: Old) -> None:
         assert _answered(old.ada, "POST", f"{old.url}/permissions", given) == (200, {"dataset_id": old.dataset.id, **given})
         assert _held(old) == [(ada, "admin"), (will, "write"), (rita, "read"), (eve, level)]
     assert old.eve.get(old.url).status_code == 200
-    level = {"user_id": eve, "permission_type": "owner"}
-    assert _answered(old.ada, "POST", f"{old.url}/permissions", level) == (400, {"detail": "Invalid permission type 'owner'"})
+    owner = {"user_id": eve, "permission_type": "owner"}
+    assert _answered(old.ada, "POST", f"{old.url}/permissions", owner) == (400, {"detail": "Invalid permission type 'owner'"})
     unknown = {"user_id": 999, "permission_type": "read"}
     assert _answered(old.ada, "POST", f"{old.url}/permissions", unknown) == (404, {"detail": "User 999 not found"})
     assert old.ada.post(f"{old.url}/permissions", json={"user_id": "eve"}).status_code == 422

@@ -66,6 +66,7 @@ def test_use_is_counted_by_endpoint_client_and_program(app: FastAPI, platform: P
     figures = app.state.metrics.text(platform).decode()
     assert f'dsplatform_legacy_requests_total{{endpoint="{endpoint}",program="python-requests"}} 4.0' in figures
     assert "evil" not in figures
+    assert f'dsplatform_http_requests_total{{method="GET",route="{endpoint[4:]}",status="200"}} 5.0' in figures
     with pytest.raises(MissingRight):
         platform.legacy.usage(actor(platform, "ada"))
 

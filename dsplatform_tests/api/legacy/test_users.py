@@ -51,7 +51,7 @@ def test_whatever_is_wrong_is_answered_the_same(client: TestClient, ada: None) -
             {"data": {"username": name, "password": password}},
             {"files": {"username": (None, name), "password": (None, password)}},
         ):
-            answer = client.post("/api/users/token", **form)  # type: ignore[arg-type]
+            answer = client.post("/api/users/token", **form)
             assert (answer.status_code, answer.json()) == (401, {"detail": "Incorrect username or password"})
             assert "www-authenticate" not in answer.headers
     fields = {"username": (None, "ada"), "password": (None, PASSWORD), "grant_type": (None, "password"), "scope": (None, "")}
