@@ -131,7 +131,7 @@ VERSIONS = (
         "dataset_versions",
         "SELECT id FROM (SELECT id, count(*) OVER (PARTITION BY dataset_id, version_number) AS same FROM dataset_versions) v "
         "WHERE same > 1",
-        "the oldest keeps the number, the others are quarantined as `duplicate_key`",
+        "the oldest keeps the number, the others are quarantined as `duplicate_key`, and left behind",
     ),
     Question(
         "D24.version",

@@ -187,6 +187,6 @@ POINTERS = (
         DECIDE,
         "dataset_pointers",
         "SELECT id FROM (SELECT id, count(*) OVER (PARTITION BY dataset_id, pointer_name) AS same FROM dataset_pointers) p WHERE same > 1",
-        "the oldest keeps the name, the others get `-` and their id behind it",
+        "the one at the highest version stays, the others are quarantined as `two_heads`",
     ),
 )

@@ -161,6 +161,7 @@ def test_broken_references_cycles_and_doubled_rows_are_counted(legacy_url: str, 
     execute(
         legacy_url,
         "UPDATE users SET role_id = 900 WHERE id IN (2, 3)",
+        "UPDATE users SET password_hash = replace(password_hash, '$2b$', '$6$') WHERE id = 4",
         "UPDATE datasets SET created_by = 900 WHERE id = (SELECT min(id) FROM datasets)",
         "INSERT INTO dataset_versions (id, dataset_id, version_number, file_id, uploaded_by) "
         "VALUES (5001, 900, 1, 1, 1), (5002, 1, 900, 9000, 1)",
@@ -193,6 +194,7 @@ def test_broken_references_cycles_and_doubled_rows_are_counted(legacy_url: str, 
         ("same_pointer", "dataset_pointers"): 2,
         ("same_login", "users"): 2,
         ("our_login", "users"): 1,
+        ("U1", "users"): 1,
     }
     assert {kind: found.get(kind) for kind in expected} == expected
 
