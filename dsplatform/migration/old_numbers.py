@@ -85,7 +85,7 @@ class OldNumbers:
             return found[str(number)] or NOTHING
         if str(number - APART) in found and found[str(number - APART)] != number - APART:
             return number - APART
-        return number if number < 2**63 else NOTHING
+        return number if 0 < number < 2**63 else NOTHING
 
     def numbers(self, kind: str, subjects: Collection[str]) -> Mapping[str, int]:
         """The number of each; those that have none get one, which they keep."""

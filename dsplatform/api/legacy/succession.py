@@ -16,6 +16,7 @@ DEPRECATED = b"@1795392000"
 """Since 2026-11-23, as RFC 9745 writes a moment."""
 NOBODY = "unknown"
 """Who asked without a good token."""
+METHODS = frozenset({"GET", "POST", "PATCH", "DELETE"})
 MOST_PROGRAMS = 50
 """Names of programs that are told apart: they are what clients say of themselves."""
 MOST_WAITING = 10_000
@@ -119,7 +120,7 @@ class Succession:
 
     def _count(self, scope: Scope) -> None:
         endpoint = scope.get("endpoint")
-        if successor_of(endpoint) is None:
+        if successor_of(endpoint) is None or scope["method"] not in METHODS:  # what is no method of an endpoint is not counted as one
             return
         caller = scope.get("state", {}).get("caller")
         agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")

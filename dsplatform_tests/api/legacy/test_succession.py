@@ -54,6 +54,7 @@ def test_use_is_counted_by_endpoint_client_and_program(app: FastAPI, platform: P
         for _ in range(times):
             client.get(old.url, headers={"user-agent": agent})
     old.ada.get("/api/datasets/x/y/z")
+    old.ada.request("BREW", old.url)
     assert _told(platform, root) == before  # nothing is written for a request
     write_down(app.state.legacy, platform)
     endpoint = "GET /api/datasets/{dataset_id}"
