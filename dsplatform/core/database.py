@@ -116,7 +116,7 @@ class Transaction:
         """By the driver itself, on the connection of pool and session: half of what a small statement costs would be in between."""
         if self._session is not None:
             self._session.flush()
-        bound = {name: _array(value) if isinstance(value, list) else value for name, value in params.items()}
+        bound = {name: array_literal(value) if isinstance(value, list) else value for name, value in params.items()}
         try:
             return self._driver.execute(_statement(sql), bound)
         except pg.IntegrityError as err:  # here already, so that a repository can turn a constraint's name into its own error
@@ -167,7 +167,7 @@ def _statement(sql: str) -> str:
     return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
-def _array(values: list[Any]) -> str:
+def array_literal(values: list[Any]) -> str:
     """A list as PostgreSQL's array literal, ten times quicker than the driver's own: for ten thousand rows that is a tenth of a second.
 
     https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT. The statement says the type: `CAST(:names AS text[])`.
@@ -175,11 +175,18 @@ def _array(values: list[Any]) -> str:
     kinds = set(map(type, values))
     if kinds <= {int}:
         return "{" + ",".join(map(str, values)) + "}"
-    if kinds == {str}:
-        joined = '","'.join(values)
-        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
-            return '{"' + joined + '"}'
+    if kinds <= {int, type(None)}:
+        return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
+    if all(issubclass(kind, (str, type(None))) for kind in kinds):
+        joined = _BETWEEN.join(values if type(None) not in kinds else [_NONE if value is None else value for value in values])
+        if joined.count(_BETWEEN) == len(values) - 1 and joined.count(_NONE) == values.count(None):
+            quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_BETWEEN, '","')
+            return "{" + f'"{quoted}"'.replace(f'"{_NONE}"', "NULL") + "}"
     return "{" + ",".join(map(_array_element, values)) + "}"
+
+
+_BETWEEN, _NONE = "\x1e", "\x1f"
+"""Characters that no text has which anybody would write; one that has them takes the long way."""
 
 
 def _array_element(value: object) -> str:

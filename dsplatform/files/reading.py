@@ -199,10 +199,14 @@ def windows(sources: Sequence[Source], *, small: int, held: int) -> Iterator[tup
 
 
 def _size(source: Source) -> int:
-    """A reader's is not known, and taken for large; what is wrong with a path is said when it is taken."""
-    if not isinstance(source, (str, Path)):
-        return sys.maxsize
+    """A reader's is known where it is a regular file, else it is taken for large; what is wrong with a path is said when it is taken."""
+    if isinstance(source, (str, Path)):
+        try:
+            return os.stat(source, follow_symlinks=False).st_size
+        except OSError:
+            return 0
     try:
-        return os.stat(source, follow_symlinks=False).st_size
-    except OSError:
-        return 0
+        status = os.fstat(source.fileno())
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+    return status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize

@@ -1,28 +1,21 @@
-"""A legacy row as bytes to hash, and as JSON to keep. The column `password_hash` is in neither.
-
-What is stored there may be a plain password. So a row's hash, and what is kept to look at, never have it. Of a bcrypt hash the salt, which
-is drawn anew for each password and says nothing of it, tells that the password changed.
-"""
+"""What tells a legacy row from itself when it changes, and the row as JSON to keep. No password is in either: see `model.SECRET`."""
 
 import base64
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from dsplatform.migration.model import Group, SourceRow
+from dsplatform.migration.model import BCRYPT, SECRET, Group, SourceRow
 from dsplatform.migration.source import Inline
 
-SECRET = "password_hash"  # noqa: S105 - the name of a column
 HIDDEN = "(left out)"
-_BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}")
-SALT = 29
-"""Characters of a bcrypt hash up to the end of its salt."""
+_BCRYPT = re.compile(BCRYPT[:-1])
 
 
 def is_bcrypt(kept: object) -> bool:
@@ -31,28 +24,16 @@ def is_bcrypt(kept: object) -> bool:
 
 
 def row_hash(row: SourceRow) -> bytes:
-    """SHA-256 of what the row says. Two rows have the same when nothing about them differs."""
-    return _digest([row])
+    """What tells whether the row changed."""
+    return bytes.fromhex(row.digest)
 
 
 def group_hash(group: Group) -> bytes:
-    """The same of a row with those that land together with it, whatever their order."""
+    """What tells whether the row changed, or one of those that land together with it; their order tells nothing."""
     if not group.more:
-        return _digest([group.row])
-    return _digest([group.row, *sorted(group.more, key=lambda row: (row.entity, row.key))])
-
-
-def _digest(rows: Iterable[SourceRow]) -> bytes:
-    digest = hashlib.sha256()
-    for row in rows:
-        values: Iterable[Any] = row.values.values() if SECRET not in row.values else _without_secret(row).values()
-        digest.update(repr((row.entity, row.key, list(values), sorted(row.broken.items()) if SECRET not in row.broken else None)).encode())
-    return digest.digest()
-
-
-def _without_secret(row: SourceRow) -> dict[str, Any]:
-    kept = row.values[SECRET]
-    return {**row.values, SECRET: kept[:SALT] if is_bcrypt(kept) else None}
+        return bytes.fromhex(group.row.digest)
+    parts = sorted(f"{row.entity} {row.key} {row.digest}" for row in group.more)
+    return hashlib.sha256("\n".join([group.row.digest, *parts]).encode()).digest()
 
 
 def raw(row: SourceRow) -> dict[str, Any]:
@@ -92,6 +73,9 @@ def _key(name: object) -> str:
     return text if _holdable(text) else repr(text)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, default=plain)
+
+
 def _holdable(text: str) -> bool:
     """Whether PostgreSQL takes it: no NUL, no lone surrogate."""
     if not text.isascii():
@@ -108,13 +92,12 @@ _QUICK = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", "
 
 def as_json(value: Any) -> str:
     """The value as a text that the database takes for jsonb; always the same for the same value."""
-    try:  # nearly every value is one that JSON has
-        text = _QUICK.encode(value)
-        if _holdable(text) and "\\u0000" not in text:
-            return text
-    except (ValueError, TypeError):
-        pass
-    return _CAREFUL.encode(plain(value))
+    try:
+        text = _ENCODER.encode(value)
+        text.encode()
+    except (ValueError, TypeError):  # NaN, a lone surrogate, a key that is no text
+        return _ENCODER.encode(plain(value))
+    return text if "\\u0000" not in text else _ENCODER.encode(plain(value))
 
 
 def without_secret(text: str, row: SourceRow) -> str:

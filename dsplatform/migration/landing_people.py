@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 from dsplatform.core.database import Transaction
 from dsplatform.core.errors import Invalid
 from dsplatform.core.types import principal_name
-from dsplatform.migration.canonical import SALT, SECRET, is_bcrypt
+from dsplatform.migration.canonical import is_bcrypt
 from dsplatform.migration.columns import Columns, plain
 from dsplatform.migration.landed_rows import IdMap
-from dsplatform.migration.model import Entity, Gone, Group, Key, Landed, Reason, SourceRow
+from dsplatform.migration.model import SALT, SECRET, Entity, Gone, Group, Key, Landed, Reason, SourceRow
 from dsplatform.migration.people_rows import PeopleRows, Place, RoleRow, UserRow
 from dsplatform.migration.source import Snapshot
 from dsplatform.migration.step import Prepared, Step, Surroundings

@@ -11,6 +11,14 @@ Key: TypeAlias = tuple[int, ...]
 """What tells a row apart within its table: its id, or the columns of a composite key in order."""
 
 
+SECRET = "password_hash"  # noqa: S105 - the name of a column
+"""What is stored in it may be a plain password."""
+BCRYPT = r"^\$2[abxy]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$"
+"""A bcrypt hash, of a cost that a login may have."""
+SALT = 29
+"""Characters of a bcrypt hash up to the end of its salt, which is drawn anew for each password and says nothing of it."""
+
+
 class Generation(StrEnum):
     """A stage of the legacy system, told by the tables that it has."""
 
@@ -193,10 +201,12 @@ RULES: Mapping[Rule, Meaning] = {
 KEPT_WHOLE = frozenset({Rule.NO_HOME, Rule.ORPHAN_FILE})
 """Of what is left behind by these rules the whole row is kept, to look at."""
 
+_MEANINGS: Mapping[str, Meaning] = {str(code): said for code, said in (*REASONS.items(), *RULES.items())}
+
 
 def meaning(code: str) -> Meaning:
     """Of a reason or a rule."""
-    return RULES[Rule(code)] if code in set(Rule) else REASONS[Reason(code)]
+    return _MEANINGS[code]
 
 
 @dataclass(frozen=True)
@@ -210,6 +220,8 @@ class SourceRow:
     """By column. A column whose value Python cannot hold is None here and in `broken`."""
     broken: Mapping[str, bytes]
     """Text that is no valid UTF-8, a time beyond the years 1 to 9999 (`infinity`), JSON that cannot be read: as the server wrote it."""
+    digest: str
+    """Of all that the row says, by the server: it tells a change. Of a password only the salt of a bcrypt hash is in it. Hexadecimal."""
 
 
 class Group(NamedTuple):
@@ -253,9 +265,9 @@ class Gone(NamedTuple):
 
 def legacy_id(key: Key) -> str:
     """The key as text: the id, or `12:34`."""
-    return ":".join(map(str, key))
+    return str(key[0]) if len(key) == 1 else ":".join(map(str, key))
 
 
 def key_of(text: str) -> Key:
     """The key that `legacy_id` wrote."""
-    return tuple(map(int, text.split(":")))
+    return (int(text),) if ":" not in text else tuple(map(int, text.split(":")))

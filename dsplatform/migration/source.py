@@ -19,9 +19,10 @@ from psycopg.abc import Transformer as Loaders
 from psycopg.adapt import Transformer
 from psycopg.types.json import set_json_loads
 
+from dsplatform.core.database import array_literal
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.migration.catalogue import KEYS, read
-from dsplatform.migration.model import Generation, SourceRow
+from dsplatform.migration.model import BCRYPT, SALT, SECRET, Generation, SourceRow
 
 __all__ = ["KEYS", "Inline", "LegacyDatabase", "LegacyUnsupported", "Snapshot"]
 
@@ -170,7 +171,7 @@ class Snapshot:
         key = self._tables[table].key
         arrays = sql.SQL(", ").join([sql.SQL("%s::bigint[]")] * len(key))
         where = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}))").format(_names(key), arrays)
-        return self._rows(table, where, [list(column) for column in zip(*keys, strict=True)]) if keys else []
+        return self._rows(table, where, [array_literal(list(column)) for column in zip(*keys, strict=True)]) if keys else []
 
     def keys(self, table: str, after: tuple[int, ...] | None, limit: int) -> list[tuple[int, ...]]:
         """The next keys in order, behind `after`; each once."""
@@ -189,12 +190,12 @@ class Snapshot:
         statement = sql.SQL("SELECT {0} FROM {1} WHERE ({0}) IN (SELECT * FROM unnest({2}))").format(
             _names(key), sql.Identifier(table), arrays
         )
-        return set(self._fetch(statement, [list(column) for column in zip(*keys, strict=True)])[1]) if keys else set()
+        return set(self._fetch(statement, [array_literal(list(column)) for column in zip(*keys, strict=True)])[1]) if keys else set()
 
     def where(self, table: str, column: str, values: Sequence[int]) -> Sequence[SourceRow]:
         """The rows whose column has one of the values, in the order of the key."""
-        where = sql.SQL(" WHERE {} = ANY(%s)").format(sql.Identifier(column))
-        return self._rows(table, where, [list(values)]) if values else []
+        where = sql.SQL(" WHERE {} = ANY(%s::bigint[])").format(sql.Identifier(column))
+        return self._rows(table, where, [array_literal(list(values))]) if values else []
 
     def naming(self, table: str, column: str, values: Sequence[int]) -> set[int]:
         """Those of the values that a row of the table has in the column."""
@@ -202,7 +203,7 @@ class Snapshot:
         statement = sql.SQL("SELECT v FROM unnest(%s::bigint[]) v WHERE EXISTS (SELECT FROM {} t WHERE t.{} = v)").format(
             sql.Identifier(table), sql.Identifier(column)
         )
-        return {value for (value,) in self._fetch(statement, (list(values),))[1]}
+        return {value for (value,) in self._fetch(statement, (array_literal(list(values)),))[1]}
 
     def named(self, table: str, column: str) -> "array[int]":
         """Every value that a row of the table has in the column, eight bytes each."""
@@ -261,20 +262,37 @@ class Snapshot:
         known = self._tables[table]
         inline = [column for column in known.columns if known.types[column] == "bytea"]
         listed = sql.SQL(", ").join(self._digested(c) if c in inline else sql.Identifier(c) for c in known.columns)
-        statement = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(listed, sql.Identifier(table), where, _names(known.key))
+        part = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(listed, sql.Identifier(table), where, _names(known.key))
         if limit is not None:
-            statement += sql.SQL(" FETCH FIRST {} ROWS " + ("ONLY" if known.single else "WITH TIES")).format(sql.Literal(limit))
+            part += sql.SQL(" FETCH FIRST {} ROWS " + ("ONLY" if known.single else "WITH TIES")).format(sql.Literal(limit))
+        statement = sql.SQL("SELECT s.*, {} FROM ({}) s ORDER BY {}").format(self._row_digest(known.columns), part, _names(known.key))
         columns, rows, broken = self._fetch(statement, params)
-        at_key = [columns.index(column) for column in known.key]
+        names = columns[:-1]
+        at_key = [names.index(column) for column in known.key]
         found = []
         for number, row in enumerate(rows):
-            values = dict(zip(columns, row, strict=True))
+            values = dict(zip(names, row, strict=False))
             for column in inline:
                 if values[column] is not None:
                     size, _, digest = values[column].partition(" ")
                     values[column] = Inline(int(size), digest)
-            found.append(SourceRow(table, tuple([row[at] for at in at_key]), values, broken.get(number, _NOTHING)))
+            found.append(SourceRow(table, tuple([row[at] for at in at_key]), values, broken.get(number, _NOTHING), row[-1]))
         return found
+
+    def _row_digest(self, columns: Sequence[str]) -> sql.Composed:
+        """Of what the row says, as text. Of a password only the salt, where it is a bcrypt hash: that tells another from the same."""
+        shown = sql.SQL(", ").join(
+            sql.SQL("CASE WHEN {0} ~ {1} THEN left({0}, {2}) END").format(sql.Identifier(c), sql.Literal(BCRYPT), sql.Literal(SALT))
+            if c == SECRET
+            else sql.Identifier(c)
+            for c in columns
+        )
+        # To SQL_ASCII nothing is converted, so that no wrong byte is refused.
+        return sql.SQL(
+            "encode(sha256(convert_to(ROW({})::text, 'SQL_ASCII')), 'hex')"
+            if self._connection.info.server_version >= 110_000
+            else "md5(ROW({})::text)"
+        ).format(shown)
 
     def _digested(self, column: str) -> sql.Composed:
         digest = "encode(sha256({0}), 'hex')" if self._connection.info.server_version >= 110_000 else "md5({0})"
