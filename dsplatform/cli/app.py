@@ -16,7 +16,7 @@ from dsplatform.cli import (
     deletion,
     history,
     ingest,
-    legacy,
+    legacy_switch,
     maintenance,
     people,
     permissions,
@@ -77,7 +77,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(history.branch, name="branch")
 app.add_typer(history.tag, name="tag")
 app.add_typer(contract.app, name="contract")
-app.add_typer(legacy.app, name="legacy")
+app.add_typer(legacy_switch.app, name="legacy")
 app.add_typer(maintenance.db, name="db")
 
 

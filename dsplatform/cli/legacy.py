@@ -83,7 +83,7 @@ def migrate(
 
     if only is not None and only not in set(Entity):
         raise Invalid(f"{only!r} is no legacy table: it is one of {', '.join(Entity)}")
-    with _until_asked() as asked, _progress(quiet=as_json) as progress, opened() as session:
+    with until_asked() as asked, _progress(quiet=as_json) as progress, opened() as session:
         migration, actor = session.platform.migration, session.platform.actor()
         done = migration.migrate(
             actor,
@@ -302,7 +302,7 @@ def _waiting(waiting: object) -> str:
 
 
 @contextmanager
-def _until_asked() -> Iterator[list[int]]:
+def until_asked() -> Iterator[list[int]]:
     """The list is empty until somebody asks the process to end; asked twice, it ends at once."""
     asked: list[int] = []
 
