@@ -67,8 +67,7 @@ class PointersStep(Step[None]):
         targets = pointers.targets({row.values["dataset_version_id"] for group in groups for row in (group.row, *group.more)})
         keys = [group.row.key for group in groups]
         had = pointers.had(self.entity, keys)
-        pointers.drop(had.values())
-        taken = pointers.names({home.id for home in homes.values()}, self.entity)
+        taken = pointers.names({home.id for home in homes.values()}, self.entity, keys)
         landed: list[Landed] = []
         rows: dict[Key, PointerRow] = {}
         for row, twins in groups:
@@ -86,6 +85,8 @@ class PointersStep(Step[None]):
                 rows[row.key] = self._row(columns, row.key, target, taken.setdefault(home.id, set()))
                 columns.keep(pointer=rows[row.key].name)
             landed.append(columns.landed(self.entity, row.key, home.id if home and row.key in rows else None))
+        # One that keeps its name is not taken away meanwhile: what protects a branch would go with it.
+        pointers.drop(name for key, name in had.items() if key not in rows or name != (rows[key].dataset_id, rows[key].name))
         pointers.write(list(rows.values()))
         Numbers(tx).put("pointer", [(f"{row.dataset_id}:{row.name}", key[0]) for key, row in rows.items()])
         VersionRows(tx).keep_main(
@@ -159,15 +160,18 @@ class _Pointers:
                 names=[name for _, name in dropped],
             )
 
-    def names(self, dataset_ids: Iterable[int], entity: Entity) -> dict[int, set[str]]:
+    def names(self, dataset_ids: Iterable[int], entity: Entity, but: Sequence[Key]) -> dict[int, set[str]]:
         """The names that other legacy pointers have in these datasets. A `main` that we made is no obstacle: it was kept for this one."""
         taken: dict[int, set[str]] = {}
         for dataset, name in self._tx.tuples(
             "SELECT p.dataset_id, p.pointer_name FROM dataset_pointers p WHERE p.dataset_id = ANY(CAST(:ids AS bigint[])) AND EXISTS ("
-            "SELECT 1 FROM legacy_id_map m WHERE m.entity = :entity AND m.new_id = p.dataset_id AND m.deleted_at IS NULL "
-            "AND m.kept ->> 'pointer' = p.pointer_name)",
+            "SELECT 1 FROM legacy_id_map m WHERE m.entity = ANY(CAST(:tables AS text[])) AND m.new_id = p.dataset_id "
+            "AND m.deleted_at IS NULL AND m.kept ->> 'pointer' = p.pointer_name "
+            "AND NOT (m.entity = :entity AND m.legacy_id = ANY(CAST(:but AS text[]))))",
             ids=list(dataset_ids),
+            tables=[str(table) for table in _TWINS],
             entity=entity,
+            but=[legacy_id(key) for key in but],
         ):
             taken.setdefault(dataset, set()).add(name)
         return taken

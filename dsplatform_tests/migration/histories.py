@@ -86,10 +86,11 @@ def histories(draw: st.DrawFn, base: int) -> History:
     contents = draw(st.lists(st.sampled_from(CONTENTS), min_size=2, max_size=5))
     history.files = [OldFile(base + at, None if data is None else b"%d" % base + data) for at, data in enumerate(contents)]
     history.datasets = [base + at for at in range(draw(st.integers(1, 3)))]
-    highest: dict[int, int] = {}
+    numbers: set[tuple[int, int]] = set()
     for at in range(draw(st.integers(0, 8))):
         dataset = draw(st.sampled_from(history.datasets))
-        highest[dataset] = highest.get(dataset, 0) + draw(st.sampled_from((1, 1, 1, 2, 5)))
+        number = draw(st.sampled_from([one for one in range(1, 12) if (dataset, one) not in numbers][:4]))
+        numbers.add((dataset, number))
         parent = draw(st.sampled_from([None, *history.versions, *history.versions[-1:]])) if history.versions else None
         named = draw(st.lists(st.sampled_from(history.files), unique_by=lambda file: file.id, max_size=4))
         parts = [
@@ -97,7 +98,7 @@ def histories(draw: st.DrawFn, base: int) -> History:
         ]
         own = draw(st.sampled_from(history.files))
         author, message = draw(st.sampled_from(USERS)), draw(st.sampled_from((None, "", "upload", "zwei\n")))
-        history.versions.append(OldVersion(base + at, dataset, highest[dataset], author, message, parent, own, parts))
+        history.versions.append(OldVersion(base + at, dataset, number, author, message, parent, own, parts))
     for at, (dataset, name) in enumerate(
         draw(
             st.lists(

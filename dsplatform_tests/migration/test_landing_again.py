@@ -174,7 +174,7 @@ def test_changes_that_land_again_are_as_if_all_came_along_just_now(legacy: Legac
                 legacy.run(statement)
         for entity, changed in keys.items():
             waiting.setdefault(entity, []).extend(changed)
-        if random.random() < 0.6:
+        if random.random() < 0.4:
             legacy.settle(waiting)
             waiting.clear()
             assert make.problems(legacy.platform, contents=True) == [], change
@@ -196,6 +196,16 @@ def test_bytes_that_are_found_again_come_into_all_versions_that_lack_them(legacy
     assert differences(legacy, afresh) == {}
     assert set(legacy.platform.schemas.pending(100)) & {21, 23} == {23}
     assert legacy.problems() == []
+
+
+def test_a_branch_that_moves_stays_protected(legacy: Legacy) -> None:
+    platform = legacy.platform
+    with platform.db.transaction() as tx:
+        tx.execute("INSERT INTO branch_protections (dataset_id, branch, demands, set_by) SELECT 11, 'dev', 'admin', min(id) FROM users")
+    legacy.run("UPDATE dataset_pointers SET dataset_version_id = 22 WHERE id = 41")
+    legacy.settle({Entity.POINTERS: [(41,)]})
+    assert legacy.ask("SELECT version_id FROM dataset_pointers WHERE pointer_name = 'dev'") == [(22,)]
+    assert legacy.ask("SELECT branch FROM branch_protections") == [("dev",)]
 
 
 def test_only_imported_versions_can_be_landed_again(legacy: Legacy) -> None:
