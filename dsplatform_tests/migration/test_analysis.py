@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import Unavailable
-from dsplatform.migration import disk
+from dsplatform.migration import disk, figures
 from dsplatform.migration.analysis import Analysis, AnalysisService
 from dsplatform.migration.moments import instant
 from dsplatform.migration.odd_values import changes
@@ -126,7 +126,10 @@ def test_in_a_system_without_oddities_nothing_waits_for_anybody(
     assert found.files.located == found.files.rows == found.files.read > 0
 
 
-def test_the_report_never_holds_a_password_nor_its_hash(legacy_url: str, legacy_folder: Path, analyse: Analyse) -> None:
+def test_the_report_never_holds_a_password_nor_its_hash_nor_how_long_it_is(
+    legacy_url: str, legacy_folder: Path, analyse: Analyse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "LARGEST", 1_000)
     built = build(legacy_url, legacy_folder, "G1a", datasets=2)
     found = analyse(built)
     with psycopg.connect(plain(legacy_url)) as connection:
@@ -135,6 +138,8 @@ def test_the_report_never_holds_a_password_nor_its_hash(legacy_url: str, legacy_
     text = markdown(found) + json.dumps(found.plain())
     assert not [secret for secret in secrets if secret in text]
     assert one(found, "U1").count == 4
+    assert ("users", "soeid") in {(largest.table, largest.column) for largest in found.largest}
+    assert ("users", "password_hash") not in {(largest.table, largest.column) for largest in found.largest}
 
 
 def test_a_login_that_may_only_select_is_enough(legacy_url: str, legacy_folder: Path, analyse: Analyse) -> None:
