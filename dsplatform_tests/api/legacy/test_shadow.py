@@ -180,6 +180,7 @@ def test_a_login_is_the_old_servers_and_its_token_is_good_for_both(beside: Besid
 def test_nothing_of_what_was_said_is_kept(beside: Beside) -> None:
     with make.tampering(beside.platform.db) as tx:
         tx.execute("UPDATE datasets SET name = 'changed behind our back', description = 'quiet' WHERE id = 1")
+    ((name, description),) = beside.legacy.run("SELECT name, description FROM datasets WHERE id = 1")
     token = signed(old_server.SECRET, sub=beside.owner(), role_id=1)
     beside.client.get("/api/datasets/1?token=hidden", headers={"Authorization": f"Bearer {token}"})
     beside.client.get("/api/datasets/1/versions/1/data", headers={"Authorization": f"Bearer {token}"})
@@ -188,8 +189,8 @@ def test_nothing_of_what_was_said_is_kept(beside: Beside) -> None:
     assert (one.method, one.path, one.status_old, one.status_new) == ("GET", "/api/datasets/1", 200, 200)
     with beside.platform.db.transaction() as tx:
         kept = str(tx.rows("SELECT * FROM legacy_shadow")) + str(tx.rows("SELECT * FROM legacy_shadow_counts"))
-    for secret in (token, "hidden", "behind our back", "quiet", beside.owner()):
-        assert secret not in kept
+    for said in (token, "hidden", "behind our back", "quiet", beside.owner(), name, description or name):
+        assert said not in kept
 
 
 def test_who_may_not_read_here_differs_for_a_reason(beside: Beside) -> None:
