@@ -259,6 +259,8 @@ class ChangeLog:
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:
+        if not self._url:
+            raise Unavailable("no legacy database is named: set DSPLATFORM_LEGACY_DATABASE_URL")
         try:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=10, application_name="dsplatform capture") as connection:
                 yield connection

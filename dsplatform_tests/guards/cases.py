@@ -349,6 +349,28 @@ LEGACY: Mapping[str, Case] = {
     **_of("legacy", USERS, users=lambda s, w, a: s.users(a), role=lambda s, w, a: s.role(a, 1)),
     **_of("legacy", OPERATE, usage=lambda s, w, a: s.usage(a)),
     **_of("legacy_analysis", OPERATE, analyse=lambda s, w, a: s.analyse(a)),
+    **_of(
+        "migration",
+        OPERATE,
+        status=lambda s, w, a: s.status(a, ask_source=False),
+        quarantine=lambda s, w, a: s.quarantine(a),
+        migrate=lambda s, w, a: s.migrate(a),
+        retry=lambda s, w, a: s.retry(a),
+        finding=lambda s, w, a: s.finding(a, w.finding),
+    ),
+    **_noting("migration", OPERATE, resolve=("legacy.resolve", lambda s, w, a: s.resolve(a, "it is right", entity="users"))),
+    **_of(
+        "switching",
+        OPERATE,
+        capture=lambda s, w, a: s.capture(a),
+        capture_script=lambda s, w, a: s.capture_script(a),
+        release=lambda s, w, a: s.release(a),
+        follow=lambda s, w, a: s.follow(a),
+        waiting=lambda s, w, a: s.waiting(a),
+        status=lambda s, w, a: s.status(a),
+        switch=lambda s, w, a: s.switch(a),
+        rollback=lambda s, w, a: s.rollback(a),
+    ),
     **_of("shadow", OPERATE, summary=lambda s, w, a: s.summary(a)),
     **_noting("shadow", OPERATE, begin_anew=("shadow.forget", lambda s, w, a: s.begin_anew(a))),
 }
@@ -359,5 +381,6 @@ ELSEWHERE: Mapping[str, str] = {
     "accounts.revoke_token": "tokens of others: dsplatform_tests/permissions",
     "sessions.logout": "it takes a session: dsplatform_tests/permissions",
     "sessions.change_password": "it takes the old password: dsplatform_tests/permissions",
+    "switching.bring_back": "it takes a switch: dsplatform_tests/migration",
 }
 """Methods that these tests do not call, and where they are tested."""

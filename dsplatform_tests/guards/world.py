@@ -43,6 +43,8 @@ class World:
     file_grant: int = 0
     token: int = 0
     """Ann's."""
+    finding: int = 0
+    """About a row of a legacy system."""
 
     def who(self, name: str) -> Actor:
         """A user of this world."""
@@ -115,6 +117,12 @@ def _decisions(world: World) -> None:
                 branch=branch,
                 report=f'["{CANARY}"]',
             )
+        world.finding = _one(
+            tx,
+            "INSERT INTO legacy_quarantine (run_id, entity, legacy_id, reason, detail, raw) "
+            "VALUES (gen_random_uuid(), 'users', '1', 'bad_password_hash', '{}', CAST(:raw AS jsonb)) RETURNING id",
+            raw=f'{{"soeid": "{CANARY}"}}',
+        )
 
 
 def _roles(tx: Transaction) -> None:
