@@ -93,12 +93,6 @@ class ShadowService:
                 rows.add([one.plain() for one in differences[-MOST_KEPT:]])
                 rows.cut(MOST_KEPT)
 
-    @internal("it says which of two servers answers, and nothing of what they hold")
-    def master(self) -> str:
-        """`legacy` or `new`: which system is written to."""
-        with self._db.autocommit() as tx:
-            return ShadowRows(tx).master()
-
     @requires_right(PlatformRight.OPERATE)
     def summary(self, _actor: Actor, *, limit: int = 20) -> Summary:
         """What was found, with the newest differences that nothing explains."""

@@ -63,7 +63,3 @@ class ShadowRows:
         """Begins anew."""
         self._tx.execute("DELETE FROM legacy_shadow")
         self._tx.execute("DELETE FROM legacy_shadow_counts")
-
-    def master(self) -> str:
-        """Which system is written to."""
-        return str(self._tx.scalar("SELECT master FROM legacy_routing"))

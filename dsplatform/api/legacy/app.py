@@ -25,9 +25,10 @@ from dsplatform.api.legacy import (
     users,
     versions,
 )
-from dsplatform.api.legacy.mirror import mirrored, write_comparisons
+from dsplatform.api.legacy.mirror import master, mirrored, write_comparisons
 from dsplatform.api.legacy.succession import Succession, Usage
 from dsplatform.api.legacy.tokens import LegacyTokens
+from dsplatform.api.legacy.waiting import Waiting
 from dsplatform.api.limits import Limits
 from dsplatform.bootstrap import Platform
 from dsplatform.core.errors import DsplatformError
@@ -115,6 +116,8 @@ def create_legacy_app(
     errors.install(app)
     if settings.legacy_url:
         mirrored(app, settings, ROUTERS, compared)
+    elif settings.legacy_database_url:
+        app.add_middleware(Waiting, master=lambda: master(app))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -46,20 +46,22 @@ def mirrored(app: FastAPI, settings: Settings, routers: Sequence[APIRouter], cou
         except (Answer, Unknown, DsplatformError):
             return None
 
-    def master() -> str:
-        platform: Platform = app.state.platform
-        return platform.shadow.master()
-
     app.add_middleware(
         Shadow,
         old=OldServer(settings.legacy_url),
         routers=routers,
-        master=master,
+        master=lambda: master(app),
         unseen=unseen,
         who=who,
         heard=heard,
         most=settings.max_upload_bytes,
     )
+
+
+def master(app: FastAPI) -> str:
+    """Which system is written to at this moment: asked for each request, so that nobody has to notice the switch."""
+    platform: Platform = app.state.platform
+    return platform.switching.routing().master
 
 
 def write_comparisons(app: FastAPI, platform: Platform) -> None:

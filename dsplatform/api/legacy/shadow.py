@@ -102,7 +102,7 @@ class Shadow:
             return
         try:
             legacy = await self._in_thread(self._master) == "legacy"
-            if _reads(scope):
+            if reads(scope):
                 body = await _body(Request(scope, receive))
                 await (self._from_the_old(scope, receive, send, body) if legacy else self._from_ours(scope, receive, send, body))
             elif legacy:
@@ -246,7 +246,8 @@ class _Recorder:
             await self._send(message)
 
 
-def _reads(scope: Scope) -> bool:
+def reads(scope: Scope) -> bool:
+    """Whether the request changes nothing."""
     return scope["method"] in {"GET", "HEAD"} or (scope["method"] == "POST" and READS.fullmatch(scope["path"]) is not None)
 
 
