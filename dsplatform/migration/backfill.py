@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dsplatform.core.database import Database, Transaction
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Unavailable
-from dsplatform.migration.landed_rows import Quarantine
+from dsplatform.migration.landed_rows import IdMap, Quarantine
 from dsplatform.migration.lander import Figures, Lander, wait
 from dsplatform.migration.model import Entity, Group, Key, SourceRow, meaning
 from dsplatform.migration.run_rows import Checkpoint, Checkpoints, RunEnded
@@ -94,11 +94,15 @@ class Backfill:
             checkpoint = self._begun(step, source)
             last_key, read = checkpoint.last_key, checkpoint.rows_read
             totals = {entity: source.count(entity) for entity in (step.entity, *step.attached) if source.has(entity)}
+            repeats = self._repeats(step)
             self._pace.progress(step.entity, read, totals[step.entity])
             self._look(totals)
             while rows := source.batch(step.entity, last_key, step.batch):
                 found = self._lander.found
+                self._lander.landed.clear()
                 self._land(step, source, rows, last_key)
+                if repeats and (changed := list(self._lander.landed)):
+                    self._settling.follow(source, step, changed)
                 last_key, read = rows[-1].key, read + len(rows)
                 self._failures = 0
                 self._pace.progress(step.entity, read, max(read, totals[step.entity]))
@@ -114,6 +118,11 @@ class Backfill:
                 return False
             self._lander.commit(lambda tx: step.finish(tx, source))
             return True
+
+    def _repeats(self, step: Step[Any]) -> bool:
+        """Whether tables that come later were read before, so that their rows may have to land again."""
+        with self._db.autocommit() as tx:
+            return IdMap(tx).has_any(list(Entity)[list(Entity).index(step.entity) + 1 :])
 
     def _begun(self, step: Step[Any], source: Snapshot) -> Checkpoint:
         high_key = source.high_key(step.entity)

@@ -83,6 +83,14 @@ class IdMap:
         )
         return {key_of(text): Known(bytes(hashed), Outcome(outcome), gone, new_id) for text, hashed, outcome, gone, new_id in rows}
 
+    def has_any(self, entities: Sequence[str]) -> bool:
+        """Whether a row of one of these tables was read ever."""
+        return bool(
+            self._tx.scalar(
+                "SELECT EXISTS (SELECT 1 FROM legacy_id_map WHERE entity = ANY(CAST(:entities AS text[])))", entities=list(entities)
+            )
+        )
+
     def which_live(self, entity: str, keys: Sequence[Key]) -> set[Key]:
         """Those of the rows that were read and not seen to be gone."""
         rows = self._tx.tuples(

@@ -57,6 +57,8 @@ class Lander:
         self.run_id = run_id
         self.found = 0
         """How often this run found something that waits for a decision."""
+        self.landed: list[Key] = []
+        """Rows of the step's own table that landed since somebody emptied the list."""
         self.written = 0
         """Rows of legacy tables that this run has written anew."""
 
@@ -228,6 +230,7 @@ class _Batch:
 
         self._lander.commit(work)
         reach("legacy.committed")
+        self._lander.landed += [group.row.key for group in self._changed]
         self._lander.found += sum(meaning(finding.reason).needs_decision for one in done for finding in one.findings)
 
 

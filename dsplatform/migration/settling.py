@@ -32,6 +32,15 @@ class Settling:
         """Lands what these groups refer to and a rule had left behind, or nobody had read."""
         _Round(self._db, source, self._steps, self._lander).needed(step, groups)
 
+    def follow(self, source: Snapshot, step: Step[Any], keys: Sequence[Key]) -> None:
+        """These rows of the table changed: what depends on them and had landed before lands again."""
+        changes: dict[Entity, Collection[Key]] = {}
+        for entity, dependent in step.dependents(source, keys).items():
+            with self._db.autocommit() as tx:
+                changes[entity] = IdMap(tx).which_live(entity, sorted(dependent))
+        if any(changes.values()):
+            self.settle(changes, force=True)
+
 
 class _Round:
     """The settling of one moment."""
@@ -80,11 +89,10 @@ class _Round:
                 if not groups:
                     continue
                 self.needed(step, groups)
-                before = self._lander.written
+                self._lander.landed.clear()
                 self._lander.land(step, self._source, groups, force=forced)
-                if self._lander.written > before:
-                    for entity, more in step.dependents(self._source, [group.row.key for group in groups]).items():
-                        dependents.setdefault(entity, set()).update(more)
+                for entity, more in step.dependents(self._source, self._lander.landed).items() if self._lander.landed else ():
+                    dependents.setdefault(entity, set()).update(more)
         return dependents
 
     def needed(self, step: Step[Any], groups: Sequence[Group]) -> None:
