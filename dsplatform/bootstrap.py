@@ -40,11 +40,16 @@ from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
 from dsplatform.migration.analysis import AnalysisService
+from dsplatform.migration.changes import ChangeLog
 from dsplatform.migration.locating import Locator
+from dsplatform.migration.model import Entity
 from dsplatform.migration.remembered import LegacyService
+from dsplatform.migration.reverse import Reverse
 from dsplatform.migration.service import MigrationService
 from dsplatform.migration.shadow import ShadowService
 from dsplatform.migration.source import LegacyDatabase
+from dsplatform.migration.switching import SwitchService
+from dsplatform.migration.validation import ValidationService
 from dsplatform.permissions.accounts import AccountService
 from dsplatform.permissions.attempts import Attempts
 from dsplatform.permissions.audit import AuditService
@@ -104,6 +109,8 @@ class Platform:
     shadow: ShadowService
     migration: MigrationService
     legacy_analysis: AnalysisService
+    validation: ValidationService
+    switching: SwitchService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
 
@@ -207,6 +214,9 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
         scrub = Scrub(db, storage, versions, permissions)
+        migration = _migration(settings, db, files, permissions)
+        validation = _validation(settings, db, files, permissions, migration)
+        changes = ChangeLog(settings.legacy_database_url, list(Entity))
         yield Platform(
             settings,
             db,
@@ -234,8 +244,10 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             ingestion,
             LegacyService(db, permissions, settings.legacy_timezone),
             ShadowService(db, permissions),
-            _migration(settings, db, files, permissions),
+            migration,
             AnalysisService(db, permissions, settings),
+            validation,
+            SwitchService(db, permissions, migration, changes, validation.against, Reverse()),
         )
 
 
@@ -251,6 +263,15 @@ def _migration(settings: Settings, db: Database, files: FileService, access: Per
     locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
     legacy = LegacyDatabase(settings.legacy_database_url)
     return MigrationService(db, files, access, legacy, locator, ZoneInfo(settings.legacy_timezone))
+
+
+def _validation(
+    settings: Settings, db: Database, files: FileService, access: PermissionService, migration: MigrationService
+) -> ValidationService:
+    """What compares the legacy system of the settings with its copy."""
+    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
+    legacy, zone = LegacyDatabase(settings.legacy_database_url), ZoneInfo(settings.legacy_timezone)
+    return ValidationService(db, files, access, legacy, locator, zone, lambda actor: migration.migrate(actor).written)
 
 
 def _drop(settings: Settings) -> Drop:
