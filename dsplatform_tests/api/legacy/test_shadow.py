@@ -1,11 +1,13 @@
 """Shadow mode against a stand-in of the legacy server whose data came along: who answers, what is compared, what is kept of it."""
 
+import http.client
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,6 +21,7 @@ from dsplatform.core.errors import Invalid
 from dsplatform.core.settings import Settings
 from dsplatform.migration import shadow
 from dsplatform.migration.shadow import Difference, Outcome, Summary
+from dsplatform.permissions.access_tokens import AccessTokens
 from dsplatform_tests import make
 from dsplatform_tests.api.legacy.conftest import signed
 from dsplatform_tests.legacy import server as old_server
@@ -238,6 +241,24 @@ def test_too_many_at_once_are_not_compared(beside: Beside, monkeypatch: pytest.M
     monkeypatch.setattr(shadow_mode, "COMPARED_AT_ONCE", 0)
     assert beside.ask("GET", "/api/datasets/1").status_code == 200
     assert beside.found().counts[Outcome.SKIPPED] == 1
+
+
+def test_our_own_credentials_are_not_shown_to_the_old_server(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str | None] = []
+    real = http.client.HTTPConnection.request
+
+    def listening(self: http.client.HTTPConnection, method: str, url: str, body: Any, headers: Any, **more: Any) -> None:
+        sent.append(next((value for name, value in headers.items() if name.lower() == "authorization"), None))
+        real(self, method, url, body, headers, **more)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "request", listening)
+    mine = beside.platform.accounts.create_token(beside.platform.actor(), "mine").secret
+    session = AccessTokens(lambda: b"k" * 32).issue(UUID(int=1), 1)
+    theirs = signed(old_server.SECRET, sub=beside.owner(), role_id=1)
+    for credential in (mine, session, theirs):
+        for method in ("GET", "DELETE"):
+            beside.client.request(method, "/api/datasets/999", headers={"authorization": f"Bearer {credential}"})
+    assert sent == [None, None, None, None, f"Bearer {theirs}", f"Bearer {theirs}"]
 
 
 def test_a_path_does_not_leave_its_folder() -> None:
