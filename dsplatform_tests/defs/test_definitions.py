@@ -8,6 +8,7 @@ import pytest
 
 from dsplatform.core.verification import INVARIANTS
 from dsplatform.definitions import defs
+from dsplatform.defs.legacy import CHECKS, PHASES
 
 JOBS = {
     "ingest_files",
@@ -21,6 +22,7 @@ JOBS = {
     "fold_reference_counts",
     "verify_audit_log",
 }
+LEGACY = {"legacy_analysis", "legacy_migration", "follow_legacy"}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,8 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "store_invariants": ["dataset_versions", "stored_files"],
         "file_integrity": ["stored_files"],
         "audit_log": [],
+        **{phase: [before] if before else [] for before, phase in zip([None, *PHASES], PHASES, strict=False)},
+        "legacy_validation": sorted(PHASES),
     }
     checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys}
     assert checks == {
@@ -61,28 +65,31 @@ def test_the_graph_has_the_assets_that_people_know(definitions: dg.Definitions) 
         "file_integrity:nothing_damaged",
         "audit_log:as_it_was_sealed",
         *(f"store_invariants:invariant_{invariant}" for invariant in INVARIANTS),
+        *(f"{phase}:{check}" for phase in PHASES for check in ("every_row_accounted", "every_finding_decided")),
+        *(f"legacy_validation:{code}" for code in CHECKS),
     }
 
 
 def test_every_asset_is_dressed(definitions: dg.Definitions) -> None:
     for node in definitions.resolve_asset_graph().asset_nodes:
         assert node.description, node.key
-        assert node.group_name in {"ingest", "catalog", "upkeep"}, node.key
+        assert node.group_name in {"ingest", "catalog", "upkeep", "legacy"}, node.key
         assert node.owners, node.key
         assert node.kinds, node.key
 
 
 def test_every_job_and_sensor_says_what_it_is_for(definitions: dg.Definitions) -> None:
     jobs = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
-    assert {job.name for job in jobs} == JOBS
+    assert {job.name for job in jobs} == JOBS | LEGACY
     assert all(job.description for job in jobs)
     sensors = definitions.resolve_all_sensor_defs() if hasattr(definitions, "resolve_all_sensor_defs") else list(definitions.sensors or [])
-    assert {sensor.name for sensor in sensors} == {"drop_folder", "api_uploads", "seal_audit_log"}
+    assert {sensor.name for sensor in sensors} == {"drop_folder", "api_uploads", "seal_audit_log", "legacy_changes"}
     assert all(sensor.description for sensor in sensors)
 
 
-def test_the_shipped_sensors_are_on(definitions: dg.Definitions) -> None:
-    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors or [])
+def test_the_shipped_sensors_are_on_but_the_one_for_which_a_legacy_system_is_needed(definitions: dg.Definitions) -> None:
+    off = {sensor.name for sensor in definitions.sensors or [] if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}
+    assert off == {"legacy_changes"}
 
 
 def test_the_drop_folder_is_looked_at_in_every_round_of_the_daemon(definitions: dg.Definitions) -> None:
