@@ -86,13 +86,12 @@ REFERENCES = (
     """
     WITH named AS (SELECT file_id, count(*) AS times FROM (SELECT file_id FROM dataset_version_files UNION ALL
         SELECT file_id FROM staged_files UNION ALL SELECT overlay_file_id FROM dataset_versions) r GROUP BY file_id),
-    pending AS (SELECT file_id, sum(delta) AS delta FROM file_reference_deltas GROUP BY file_id),
-    ours AS (SELECT new_id AS id, min(legacy_id::bigint)::text AS legacy_id FROM legacy_id_map WHERE entity = 'files' AND deleted_at IS NULL
-        AND new_id IS NOT NULL GROUP BY new_id)
-    SELECT 'files', o.legacy_id, CASE WHEN coalesce(n.times, 0) = 0 THEN 'nothing refers to its content: the collector may take it'
+    pending AS (SELECT file_id, sum(delta) AS delta FROM file_reference_deltas GROUP BY file_id)
+    SELECT 'files', m.legacy_id, CASE WHEN coalesce(n.times, 0) = 0 THEN 'nothing refers to its content: the collector may take it'
         ELSE 'its content has ' || n.times || ' references, and ' || (f.reference_count + coalesce(p.delta, 0)) || ' are counted' END
-    FROM ours o JOIN files f ON f.id = o.id LEFT JOIN named n ON n.file_id = f.id LEFT JOIN pending p ON p.file_id = f.id
-    WHERE coalesce(n.times, 0) = 0 OR f.reference_count + coalesce(p.delta, 0) <> n.times
+    FROM legacy_id_map m JOIN files f ON f.id = m.new_id LEFT JOIN named n ON n.file_id = f.id LEFT JOIN pending p ON p.file_id = f.id
+    WHERE m.entity = 'files' AND m.deleted_at IS NULL
+        AND (coalesce(n.times, 0) = 0 OR f.reference_count + coalesce(p.delta, 0) <> n.times)
     """,
     """
     SELECT 'dataset_versions', m.legacy_id, 'its overlay, file ' || v.overlay_file_id || ' here, does not exist'
