@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsplatform.cli.legacy import app, until_asked
-from dsplatform.cli.render import AsJson, emit
+from dsplatform.cli.maintenance import PROBLEMS_FOUND
+from dsplatform.cli.render import AsJson, emit, table
 
 if TYPE_CHECKING:
     from dsplatform.migration.switching import Followed, Switched
+    from dsplatform.migration.validation import Validation
+
+__all__ = ["app"]
 
 
 @app.command()
@@ -66,6 +70,34 @@ def follow(
 
 
 @app.command()
+def validate(
+    fast: Annotated[bool, typer.Option("--fast", help="Read no file: rows, references, history and rights alone.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Read every file again on both sides, not only a sample.")] = False,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Read so many files again, of all sizes.")] = 30_000,
+    seed: Annotated[int, typer.Option("--seed", help="Draw another sample.")] = 1,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Migrate once more, which must write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the legacy system with what came along, by a program that shares nothing with the migration.
+
+    Every row of every table is compared by checksums, then references, history, rights and accounting, and the bytes of a sample of the
+    files. Only what was recorded explains a difference. While the legacy system is written to, `follow` first: what waits there differs.
+    Exit code 1 when anything is found.
+    """
+    from dsplatform.cli.session import opened
+
+    with opened() as session:
+        service, actor = session.platform.validation, session.platform.actor()
+        found = service.validate(actor, fast=fast, sample=None if every else sample, seed=seed, repeat=repeat)
+    if as_json:
+        emit({"passed": found.passed, **found.plain()})
+    else:
+        _tell_validated(found)
+    if not found.passed:
+        raise typer.Exit(PROBLEMS_FOUND)
+
+
+@app.command()
 def switch(as_json: AsJson = False) -> None:
     """Take over: writes come here from now on, and the legacy database refuses them.
 
@@ -108,6 +140,18 @@ def bring_back(as_json: AsJson = False) -> None:
     typer.echo("the legacy system has what was written here" + (", except:" if left else ""))
     for sentence in left:
         typer.echo(f"  {sentence}")
+
+
+def _tell_validated(found: "Validation") -> None:
+    results = {True: "passed", False: "FAILED", None: "not done"}
+    rows = [(one.code, one.title, results[one.passed], one.compared, one.found, f"{one.seconds:.1f}") for one in found.checks]
+    table("", ["", "check", "result", "compared", "differences", "seconds"], rows, right=["compared", "differences", "seconds"])
+    told = [(one.code, at.entity, at.key, at.column, at.sentence) for one in found.checks for at in one.differences]
+    if told:
+        table("", ["", "table", "row", "column", "what nothing explains"], told)
+    for one in found.checks:
+        for note in one.notes:
+            typer.echo(f"{one.code}: {note}")
 
 
 def _tell_followed(done: "Followed", *, as_json: bool) -> None:
