@@ -93,7 +93,7 @@ def largest_of(source: Snapshot) -> list[Largest]:
     """The columns with the largest values, the largest first."""
     found = []
     for table in known(source):
-        marks = {}
+        marks: dict[str, tuple[str, str]] = {}
         for column, kind in source.columns(table).items():
             if kind in _TEXTS | _DOCUMENTS and column != "password_hash":
                 marks[f"c{len(marks)}"] = column, "octet_length" if kind in _TEXTS else "pg_column_size"

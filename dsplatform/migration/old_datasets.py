@@ -117,7 +117,8 @@ class OldDatasets:
 
 def _conditions(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
     """On the rows of `_DATASETS`. Only those that are asked for."""
-    conditions, params = ["true"], {}
+    conditions: list[str] = ["true"]
+    params: dict[str, Any] = {}
     for name in ("name", "description"):
         if (text := getattr(wanted, name)) is not None:
             conditions.append(f"{name} ILIKE :{name}")
