@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.migration.comparing import Differing, Line
+from dsplatform.migration.checksums import Differing, Line
 from dsplatform.migration.projected_people import UNKNOWN
 from dsplatform.migration.projection import HIDDEN, JSON, TIME, Column, Pair
 

@@ -18,7 +18,7 @@ from dsplatform.core.types import PlatformRight
 from dsplatform.core.verification import Verification
 from dsplatform.migration import bytes_check, checks
 from dsplatform.migration.checks import Both
-from dsplatform.migration.comparing import Comparing
+from dsplatform.migration.checksums import Comparing
 from dsplatform.migration.judging import Difference, Judge
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.projected_history import held, history

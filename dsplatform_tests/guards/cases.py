@@ -359,6 +359,7 @@ LEGACY: Mapping[str, Case] = {
         finding=lambda s, w, a: s.finding(a, w.finding),
     ),
     **_noting("migration", OPERATE, resolve=("legacy.resolve", lambda s, w, a: s.resolve(a, "it is right", entity="users"))),
+    **_of("validation", OPERATE, validate=lambda s, w, a: s.validate(a), against=lambda s, w, a: s.against(a)),
     **_of(
         "switching",
         OPERATE,
