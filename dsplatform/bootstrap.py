@@ -217,6 +217,12 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         migration = _migration(settings, db, files, permissions)
         validation = _validation(settings, db, files, permissions, migration)
         changes = ChangeLog(settings.legacy_database_url, list(Entity))
+
+        def system() -> Actor:
+            with db.autocommit() as tx:
+                return permissions.actor(tx, SYSTEM)
+
+        reverse = _reverse(settings, db, changes, files, conversions, system)
         yield Platform(
             settings,
             db,
@@ -247,7 +253,7 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             migration,
             AnalysisService(db, permissions, settings),
             validation,
-            SwitchService(db, permissions, migration, changes, validation.against, Reverse()),
+            SwitchService(db, permissions, migration, changes, validation.against, reverse),
         )
 
 
@@ -272,6 +278,16 @@ def _validation(
     locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
     legacy, zone = LegacyDatabase(settings.legacy_database_url), ZoneInfo(settings.legacy_timezone)
     return ValidationService(db, files, access, legacy, locator, zone, lambda actor: migration.migrate(actor).written)
+
+
+def _reverse(
+    settings: Settings, db: Database, changes: ChangeLog, files: FileService, tables: ConversionService, system: Callable[[], Actor]
+) -> Reverse:
+    """What brings the legacy system of the settings what changed here."""
+    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
+    folder = settings.legacy_base or next(iter(settings.legacy_roots), None)
+    legacy, zone = LegacyDatabase(settings.legacy_database_url), ZoneInfo(settings.legacy_timezone)
+    return Reverse(db, changes, legacy, locator, files, tables, folder, zone, system)
 
 
 def _drop(settings: Settings) -> Drop:

@@ -98,6 +98,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     TRANSFORM_ERROR = "transform_error"
     MAIN_CREATED = "main_created"
+    MADE_HERE = "made_here"
 
 
 class Rule(StrEnum):
@@ -184,6 +185,9 @@ REASONS: Mapping[Reason, Meaning] = {
     ),
     Reason.MAIN_CREATED: Meaning(
         "the dataset had no branch `main`, and got one at its highest version", "nothing: it is recorded that we made it", False
+    ),
+    Reason.MADE_HERE: Meaning(
+        "the row says what was made here, and was written by the way back", "nothing: the version is here as it was made", False
     ),
 }
 

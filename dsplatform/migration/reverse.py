@@ -1,13 +1,229 @@
-"""The way back: the legacy system's rows say what we say now."""
+"""The way back: the rows of the legacy system say what we say now, so that it can be written to again and nothing is lost.
 
-from collections.abc import Sequence
+Nothing is replayed. Each dataset that changed here is looked at as it is now, and the legacy rows are made to say the same, in one
+transaction that its closed gate lets through; what they say already is not written. So repeating it, also after a crash, is harmless. New
+files are whole in the legacy tree before a row names them. What came about here is then accounted for as if it had come along, so that
+following the legacy system begins from what it was given. What that system has no words for is told in sentences.
+"""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
+from dsplatform.core.failpoints import reach
+from dsplatform.core.interfaces import FileKeeper
+from dsplatform.migration.canonical import group_hash, row_hash
+from dsplatform.migration.changes import ChangeLog
+from dsplatform.migration.lander import Lander
+from dsplatform.migration.locating import Locator
+from dsplatform.migration.model import Entity, Group, Key
+from dsplatform.migration.people_rows import PeopleRows
+from dsplatform.migration.reverse_account import ReverseAccount
+from dsplatform.migration.reverse_dataset import ReverseDataset
+from dsplatform.migration.reverse_files import ReverseFiles, Tables
+from dsplatform.migration.reverse_ours import Ours, OursReader
+from dsplatform.migration.reverse_people import ReversePeople
+from dsplatform.migration.reverse_rows import ReverseRows
+from dsplatform.migration.run_rows import Runs
+from dsplatform.migration.service import LOCK, AlreadyRunning
+from dsplatform.migration.source import LegacyDatabase, Snapshot
+from dsplatform.migration.step import Step, Surroundings
+from dsplatform.migration.steps import every_step
+
+LED = ("users", "datasets", "dataset_versions")
+"""Tables whose ids both systems give out."""
 
 
 class Reverse:
     """Writes into the legacy system what changed here."""
 
-    def bring(self, _actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
-        """These datasets and users, as they are now."""
-        return [f"the way back does not bring anything yet: {len(datasets)} datasets, {len(users)} users"]
+    def __init__(
+        self,
+        db: Database,
+        log: ChangeLog,
+        legacy: LegacyDatabase,
+        locator: Locator,
+        files: FileKeeper,
+        tables: Tables,
+        folder: Path | None,
+        zone: ZoneInfo,
+        system: Callable[[], Actor],
+    ) -> None:
+        """`folder`: where the legacy system's own uploads lie. `system`: who may read every dataset."""
+        self._db = db
+        self._log = log
+        self._legacy = legacy
+        self._locator = locator
+        self._keeper = files
+        self._files = ReverseFiles(tables, files, folder)
+        self._zone = zone
+        self._system = system
+
+    def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
+        """These datasets and users, as they are now. Answers, in sentences, what the legacy system cannot express. Repeating it is
+        harmless. Raises `AlreadyRunning`, `Unavailable`."""
+        with self._db.advisory_lock(LOCK) as held:
+            if not held:
+                raise AlreadyRunning("another process is bringing the legacy system over: wait for its end, see `dsplatform legacy status`")
+            unsaid: dict[str, None] = {}
+            if datasets or users:
+                with self._run(actor, len(datasets), len(users)) as work:
+                    unsaid |= dict.fromkeys(work.people(users, users))
+                    for dataset in sorted(datasets):
+                        unsaid |= dict.fromkeys(work.dataset(dataset))
+                        reach("reverse.dataset")
+            self._lead()
+        return list(unsaid)
+
+    @contextmanager
+    def _run(self, actor: Actor, datasets: int, users: int) -> Iterator["_Work"]:
+        with self._legacy.snapshot() as source:
+            generation, tables = source.generation, source.tables
+        run_id = uuid4()
+        with self._db.transaction() as tx:
+            Runs(tx).begin(run_id, "reverse", generation, actor.user_id)
+        around = Surroundings(self._db, self._legacy, generation, self._keeper, self._locator, self._zone, actor)
+        steps = {step.entity: step for step in every_step(around) if step.entity in tables}
+        state = "failed"
+        try:
+            yield _Work(self._db, self._log, self._legacy, self._files, self._zone, self._system(), Lander(self._db, run_id), steps)
+            state = "done"
+        finally:
+            with self._db.transaction() as tx:
+                Runs(tx).end(run_id, state, {"state": state, "datasets": datasets, "users": users})
+
+    def _lead(self) -> None:
+        """Where nothing changes here any more: the legacy system goes on above all ids that it was given, and we again far above it."""
+        with self._db.autocommit() as tx:
+            if tx.scalar(
+                "SELECT EXISTS (SELECT 1 FROM datasets d JOIN legacy_id_map m ON m.entity = 'datasets' AND m.new_id = d.id "
+                "AND m.deleted_at IS NULL WHERE NOT d.held AND d.deleted_at IS NULL)"
+            ):
+                return
+        with self._legacy.snapshot() as source, self._log.passing() as connection:
+            highest = {table: ReverseRows(connection, source).lead(table) for table in LED}
+        with self._db.transaction() as tx:
+            for table, id_ in highest.items():
+                PeopleRows(tx).lead(table, id_)
+
+
+class _Work:
+    """The things of one run."""
+
+    def __init__(
+        self,
+        db: Database,
+        log: ChangeLog,
+        legacy: LegacyDatabase,
+        files: ReverseFiles,
+        zone: ZoneInfo,
+        system: Actor,
+        lander: Lander,
+        steps: Mapping[Entity, Step[Any]],
+    ) -> None:
+        self._db = db
+        self._log = log
+        self._legacy = legacy
+        self._files = files
+        self._zone = zone
+        self._system = system
+        self._lander = lander
+        self._steps = steps
+
+    @contextmanager
+    def _account(self) -> Iterator[tuple[Snapshot, ReverseAccount]]:
+        with self._legacy.snapshot() as source, self._db.transaction() as tx:
+            Runs(tx).hold(self._lander.run_id)
+            yield source, ReverseAccount(tx, source, self._lander)
+
+    def _reserve(self, entity: Entity, ids: Sequence[int]) -> None:
+        """Things of ours whose number the legacy system cannot hold are known by one of its own from now on."""
+        with self._db.autocommit() as tx:
+            unfit = OursReader(tx, self._zone).unfit(entity, ids)
+        if unfit:
+            with self._legacy.snapshot() as source, self._log.passing() as connection:
+                numbers = ReverseRows(connection, source).numbers(entity, len(unfit))
+            with self._account() as (_, account):
+                account.place(entity, {(number,): id_ for number, id_ in zip(numbers, unfit, strict=True)})
+
+    # --- users -----------------------------------------------------------------------------------------------------------------
+
+    def people(self, ids: Sequence[int], touched: Sequence[int]) -> Sequence[str]:
+        """These users; of those who are there already only what changed."""
+        if not ids:
+            return ()
+        self._reserve(Entity.USERS, ids)
+        people = ReversePeople(self._zone)
+        with self._db.autocommit() as tx:
+            found = people.read(tx, ids)
+        with self._legacy.snapshot() as source, self._log.passing() as connection:
+            there, unsaid = people.write(ReverseRows(connection, source), found, touched)
+        with self._account() as (_, account):
+            account.place(Entity.USERS, {(old,): new for old, new in there.items()})
+            account.rehearse(self._steps[Entity.USERS], [(old,) for old in there])
+        return unsaid
+
+    # --- datasets --------------------------------------------------------------------------------------------------------------
+
+    def dataset(self, dataset_id: int) -> Sequence[str]:
+        """One dataset."""
+        self._reserve(Entity.DATASETS, [dataset_id])
+        with self._db.autocommit() as tx:
+            living = OursReader(tx, self._zone).living_versions(dataset_id)
+        self._reserve(Entity.VERSIONS, living)
+        with self._db.autocommit() as tx:
+            ours = OursReader(tx, self._zone).read(dataset_id)
+        if ours is None:
+            return ()
+        unsaid = [*ours.unsaid, *self.people(ours.people, ())]
+        with self._db.autocommit() as tx, self._legacy.snapshot() as source:
+            ours = OursReader(tx, self._zone).read(dataset_id)  # whoever got a number just now is called by it
+            if ours is None:
+                return unsaid
+            plan = ReverseDataset(OursReader(tx, self._zone), source, ours, self._zone)
+        with self._account() as (_, account):
+            for entity, keys in plan.doomed:
+                account.bury(entity, keys)
+        written = {
+            part.number: self._files.write(self._system, plan.part(version, part), ours.number, version.id)
+            for version, parts in plan.missing
+            for part in parts
+            if part.number not in plan.files_there
+        }
+        with self._legacy.snapshot() as source, self._log.passing() as connection:
+            unsaid += plan.write(ReverseRows(connection, source), written)
+        reach("reverse.written")
+        self._account_for(ours, plan)
+        return unsaid
+
+    def _account_for(self, ours: Ours, plan: ReverseDataset) -> None:
+        with self._account() as (source, account):
+            steps, number = self._steps, ours.number
+            if plan.orphaned:
+                account.relinked(plan.orphaned, self._hashes(source, [(id_,) for id_ in plan.orphaned]))
+            if ours.dataset is None:
+                return
+            account.place(Entity.DATASETS, {(number,): ours.ref.id})
+            account.rehearse(steps[Entity.TAGS], [(tag,) for tag in plan.tags])
+            account.rehearse(steps[Entity.DATASETS], [(number,)])
+            files = {(part.number,): part.file_id for _, parts in plan.missing for part in parts}
+            bare = {(id_,): None for id_ in plan.bare_files}
+            rows = source.rows(Entity.FILES, [*files, *bare])
+            account.made_here(Entity.FILES, {row.key: (files.get(row.key), row_hash(row)) for row in rows})
+            versions = {(version.id,): version.new_id for version in ours.versions}
+            hashes = self._hashes(source, list(versions))
+            account.made_here(Entity.VERSIONS, {key: (versions[key], hashed) for key, hashed in hashes.items()})
+            if source.has(Entity.VERSION_FILES):
+                rows = source.where(Entity.VERSION_FILES, "version_id", [version.id for version, _ in plan.missing])
+                account.made_here(Entity.VERSION_FILES, {row.key: (versions[row.key[:1]], row_hash(row)) for row in rows})
+            for entity, keys in plan.leaves(source).items():
+                account.rehearse(steps[entity], keys)
+
+    def _hashes(self, source: Snapshot, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        groups: Sequence[Group] = self._steps[Entity.VERSIONS].gather(source, source.rows(Entity.VERSIONS, keys))
+        return {group.row.key: group_hash(group) for group in groups}

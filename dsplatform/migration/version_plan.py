@@ -10,6 +10,7 @@ from dsplatform.core.database import Transaction
 from dsplatform.core.types import ContentHash
 from dsplatform.migration.columns import Columns, plain
 from dsplatform.migration.components import Composition, Part, compose
+from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.mapped import Home, Mapped, Person
 from dsplatform.migration.model import Entity, Finding, Group, Landed, Outcome, Reason, SourceRow, meaning
 from dsplatform.migration.overlays import Ancestor, Stored, digest, overlay
@@ -108,8 +109,14 @@ class Planner:
         """The plan, with one `Landed` for each row."""
         groups = sorted(groups, key=lambda group: group.row.key)
         facts = self._ask(groups)
+        ours = VersionRows(self._tx).made_here([id_ for id_, _ in facts.known.values()])
+        self._made |= VersionRows(self._tx).ancestors(ours)
         for row, more in groups:
-            self._one(facts, row, more)
+            known = facts.known.get(row.key[0])
+            if known is not None and known[0] in ours:
+                self._made_here(row, more, known[0])
+            else:
+                self._one(facts, row, more)
         changed = {version.id: version for version in self._plan.versions if not version.is_new}
         if changed:
             self._plan.repeats = True
@@ -193,6 +200,20 @@ class Planner:
         if earlier is not None and earlier[1] and new_id in facts.present:
             self._plan.revived.append(new_id)
         self._write(facts, row, more, columns, home, new_id, parent)
+
+    def _made_here(self, row: SourceRow, more: Sequence[SourceRow], new_id: int) -> None:
+        """A version that the way back brought there: here it stays as it was made. What was added to it there finds no place."""
+        kept = Finding(Reason.MADE_HERE, {})
+        self._plan.landed.append(Landed(Entity.VERSIONS, row.key, Outcome.MIGRATED, new_id, (kept,)))
+        for entity in {one.entity for one in more}:
+            rows = [one for one in more if one.entity == entity]
+            known = IdMap(self._tx).known(entity, [one.key for one in rows])
+            for one in rows:
+                if one.key in known and known[one.key].outcome is Outcome.MIGRATED:
+                    self._plan.landed.append(Landed(Entity(entity), one.key, Outcome.MIGRATED, new_id, (kept,)))
+                else:
+                    added = Finding(Reason.UNSUPPORTED, {"version_id": row.key[0], "why": "the version was made here, and does not change"})
+                    self._plan.landed.append(Landed(Entity(entity), one.key, Outcome.QUARANTINED, new_id, (added,)))
 
     def _is_taken(self, facts: _Facts, dataset_id: int, number: int) -> bool:
         holder = facts.holders.get((dataset_id, number))

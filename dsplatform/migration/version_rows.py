@@ -60,6 +60,11 @@ class VersionRows:
         rows = self._tx.tuples("SELECT id, dataset_id FROM dataset_versions WHERE id = ANY(CAST(:ids AS bigint[]))", ids=list(ids))
         return dict(rows)
 
+    def made_here(self, ids: Collection[int]) -> set[int]:
+        """Those of the versions that were made here, and that the legacy system only heard of."""
+        rows = self._tx.tuples("SELECT id FROM dataset_versions WHERE id = ANY(CAST(:ids AS bigint[])) AND NOT imported", ids=list(ids))
+        return {id_ for (id_,) in rows}
+
     def numbered(self, wanted: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
         """The versions that have these (dataset, number)."""
         rows = self._tx.tuples(
