@@ -24,6 +24,7 @@ from dsplatform.core.interfaces import AccessControl
 from dsplatform.core.types import PlatformRight
 from dsplatform.migration.changes import Capture, Change, ChangeLog
 from dsplatform.migration.landed_rows import IdMap
+from dsplatform.migration.landing_files import release
 from dsplatform.migration.model import Entity, Key, key_of
 from dsplatform.migration.routing_rows import Master, Routing, RoutingRow
 from dsplatform.migration.service import MigrationService, MigrationStatus, Session
@@ -112,7 +113,8 @@ class SwitchService:
         """Begins to note what changes in the legacy system, before the first row is copied; answers with the tables that were covered
         now. Repeating it covers tables that came later. Raises `Denied` for a login that may not, `Unavailable`."""
         covered = self._log.install()
-        self._note(actor, "legacy.capture", {"tables": list(covered)})
+        with self._db.transaction() as tx:
+            tx.note(AuditEntry("legacy.capture", "legacy", "capture", actor, after={"tables": list(covered)}))
         return covered
 
     @requires_right(OPERATE)
@@ -122,12 +124,14 @@ class SwitchService:
 
     @requires_right(OPERATE)
     def release(self, actor: Actor) -> None:
-        """Takes everything away that was put into the legacy database, for the end. Raises `Conflict` while a copy still follows it."""
+        """Takes everything away that was put into the legacy database, and lets go of contents that nothing here names: for the end.
+        Raises `Conflict` while a copy still follows it."""
         with self._db.autocommit() as tx:
             if RoutingRow(tx).get().master is Master.LEGACY and self._log.state().waiting:
                 raise Conflict("changes of the legacy system still wait to be brought over: follow it first, or switch")
         self._log.remove()
-        self._note(actor, "legacy.release", {})
+        with self._db.transaction() as tx:
+            tx.note(AuditEntry("legacy.release", "legacy", "capture", actor, after={"contents": release(tx)}))
 
     @requires_right(OPERATE)
     def follow(self, actor: Actor, *, is_over: Callable[[], bool] = lambda: False) -> Followed:
@@ -329,10 +333,6 @@ class SwitchService:
         with self._db.transaction() as tx:
             RoutingRow(tx).heard(mark.entry)
         return left
-
-    def _note(self, actor: Actor, action: str, after: dict[str, object]) -> None:
-        with self._db.transaction() as tx:
-            tx.note(AuditEntry(action, "legacy", "capture", actor, after=after))
 
 
 def _obstacles(capture: Capture, migration: MigrationStatus) -> Iterator[str]:

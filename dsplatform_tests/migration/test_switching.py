@@ -308,8 +308,10 @@ def test_the_capture_goes_when_nobody_needs_it(side: Side) -> None:
     with pytest.raises(Conflict, match="still wait"):
         side.service.release(side.actor)
     side.service.follow(side.actor)
+    assert _staged(side) > 0
     side.service.release(side.actor)
     assert not side.log.state().installed
+    assert _staged(side) == 0, "what is deleted from now on is collected"
 
 
 def test_whoever_does_not_operate_may_do_nothing_of_this(side: Side) -> None:
@@ -317,6 +319,11 @@ def test_whoever_does_not_operate_may_do_nothing_of_this(side: Side) -> None:
     for method in ("capture", "follow", "switch", "rollback", "status", "bring_back", "release", "waiting", "capture_script"):
         with pytest.raises(MissingRight):
             getattr(side.service, method)(somebody)
+
+
+def _staged(side: Side) -> int:
+    with side.platform.db.autocommit() as tx:
+        return int(tx.scalar("SELECT count(*) FROM staged_files"))
 
 
 def _make(side: Side, name: str) -> None:
