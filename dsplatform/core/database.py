@@ -21,6 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session, registry
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from dsplatform.core.array_literals import array_literal
 from dsplatform.core.domain import AggregateRoot, AuditEntry, DomainEvent
 from dsplatform.core.errors import Conflict, DsplatformError, Invalid, NotFound, Unavailable
 from dsplatform.core.roles import ROLE, take_on
@@ -165,36 +166,6 @@ class Transaction:
 def _statement(sql: str) -> str:
     """`:name` as the driver writes it. Statements are constants of the code, so each is rewritten once per process."""
     return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%"))
-
-
-def array_literal(values: list[Any]) -> str:
-    """A list as PostgreSQL's array literal, ten times quicker than the driver's own: for ten thousand rows that is a tenth of a second.
-
-    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT. The statement says the type: `CAST(:names AS text[])`.
-    """
-    kinds = set(map(type, values))
-    if kinds <= {int}:
-        return "{" + ",".join(map(str, values)) + "}"
-    if kinds <= {int, type(None)}:
-        return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
-    if all(issubclass(kind, (str, type(None))) for kind in kinds):
-        joined = _BETWEEN.join(values if type(None) not in kinds else [_NONE if value is None else value for value in values])
-        if joined.count(_BETWEEN) == len(values) - 1 and joined.count(_NONE) == values.count(None):
-            quoted = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_BETWEEN, '","')
-            return "{" + f'"{quoted}"'.replace(f'"{_NONE}"', "NULL") + "}"
-    return "{" + ",".join(map(_array_element, values)) + "}"
-
-
-_BETWEEN, _NONE = "\x1e", "\x1f"
-"""Characters that no text has which anybody would write; one that has them takes the long way."""
-
-
-def _array_element(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value)
 
 
 class Database:

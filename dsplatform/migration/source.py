@@ -4,7 +4,6 @@ What PostgreSQL keeps and Python cannot hold does not stop a reading: it arrives
 raises, so that an error is never taken for the end of a table.
 """
 
-import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,13 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import pq, sql
-from psycopg.abc import Transformer as Loaders
 from psycopg.adapt import Transformer
 from psycopg.types.json import set_json_loads
 
-from dsplatform.core.database import array_literal
+from dsplatform.core.array_literals import array_literal
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.migration.catalogue import KEYS, read
+from dsplatform.migration.cells import as_json, one_by_one
 from dsplatform.migration.model import BCRYPT, SALT, SECRET, Generation, SourceRow
 
 __all__ = ["KEYS", "Inline", "LegacyDatabase", "LegacyUnsupported", "Snapshot"]
@@ -89,7 +88,7 @@ class LegacyDatabase:
                 # Between equal encodings, and from SQL_ASCII, the server hands bytes over as they are, so a wrong one refuses nothing.
                 server = connection.info.parameter_status("server_encoding")
                 connection.execute("SET client_encoding = 'SQL_ASCII'" if server == "SQL_ASCII" else "SET client_encoding = 'UTF8'")
-                set_json_loads(_json, connection)
+                set_json_loads(as_json, connection)
                 snapshot = Snapshot(connection)
             yield snapshot
         finally:
@@ -329,7 +328,7 @@ class Snapshot:
                     return columns, cursor.fetchall(), {}
                 except (ValueError, RecursionError, psycopg.DataError):
                     pass  # a value that cannot be held: each by itself, from the answer that is there
-            return columns, *_one_by_one(result, columns, Transformer(self._connection))
+            return columns, *one_by_one(result, columns, Transformer(self._connection))
 
     def _generation(self) -> Generation:
         if self._fetch(sql.SQL("SELECT 1 FROM pg_namespace WHERE nspname = 'dsa_core'"), ())[1]:
@@ -347,46 +346,6 @@ class Snapshot:
         if self.has("dataset_pointers"):
             return Generation.G1A if self.has("sheets") else Generation.G1B
         return Generation.G0
-
-
-def _one_by_one(
-    result: pq.abc.PGresult, columns: Sequence[str], transformer: Loaders
-) -> tuple[list[tuple[Any, ...]], dict[int, dict[str, bytes]]]:
-    """The cells of an answer, and those that cannot be held."""
-    loaders = [transformer.get_loader(result.ftype(at), pq.Format.TEXT).load for at in range(len(columns))]
-    rows: list[tuple[Any, ...]] = []
-    broken: dict[int, dict[str, bytes]] = {}
-    for number in range(result.ntuples):
-        row: list[Any] = []
-        for at, load in enumerate(loaders):
-            raw = result.get_value(number, at)
-            value: Any = None
-            if raw is not None:
-                try:
-                    value = load(raw)
-                    if type(value) is bytes and result.ftype(at) != _BYTEA:
-                        value = value.decode()
-                except (ValueError, RecursionError, psycopg.DataError):
-                    value = None
-                    broken.setdefault(number, {})[columns[at]] = bytes(raw)
-            row.append(value)
-        rows.append(tuple(row))
-    return rows, broken
-
-
-_DECODE = json.JSONDecoder().decode
-_BYTEA = psycopg.adapters.types["bytea"].oid
-
-
-def _json(data: bytes | str) -> Any:
-    """As `json.loads`; raises ValueError for text with NUL or half a surrogate pair, which no column of ours takes."""
-    written = data.decode() if isinstance(data, bytes) else data
-    value = _DECODE(written)
-    if "\\u" in written:
-        json.dumps(value, ensure_ascii=False).encode()
-        if "\\u0000" in json.dumps(value).replace("\\\\", ""):
-            raise ValueError("text with NUL")
-    return value
 
 
 def _names(columns: Sequence[str], after: LiteralString = "") -> sql.Composed:
