@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dsplatform.core.errors import Unavailable
 from dsplatform.migration import source
+from dsplatform.migration.cells import as_json
 from dsplatform.migration.model import Generation
-from dsplatform.migration.source import Inline, LegacyDatabase, LegacyUnsupported, Snapshot, _json
+from dsplatform.migration.source import Inline, LegacyDatabase, LegacyUnsupported, Snapshot
 from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import build
 
@@ -138,9 +139,9 @@ def test_json_that_is_taken_holds_what_was_written(text: str) -> None:
     written = json.dumps({"text": text})
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
         with pytest.raises(ValueError):
-            _json(written)
+            as_json(written)
     else:
-        assert _json(written) == _json(written.encode()) == {"text": text}
+        assert as_json(written) == as_json(written.encode()) == {"text": text}
 
 
 def test_text_that_is_no_utf_8_comes_as_bytes_and_the_rest_of_its_row_as_ever(legacy_ascii_url: str) -> None:
