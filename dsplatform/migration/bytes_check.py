@@ -14,7 +14,8 @@ from dsplatform.core.interfaces import FileKeeper
 from dsplatform.core.types import FileId
 from dsplatform.migration.judging import Difference
 from dsplatform.migration.locating import Locator
-from dsplatform.migration.source import Inline, Snapshot, SourceRow
+from dsplatform.migration.model import SourceRow
+from dsplatform.migration.source import Inline, Snapshot
 
 STRATA = 10
 """Groups of files by size, from each of which as many are drawn."""
@@ -32,7 +33,8 @@ def drawn(tx: Transaction, sample: int | None, seed: int) -> Sequence[tuple[int,
         (int(legacy), new)
         for legacy, new in tx.tuples(
             "SELECT m.legacy_id, m.new_id FROM legacy_id_map m JOIN files f ON f.id = m.new_id "
-            "WHERE m.entity = 'files' AND m.deleted_at IS NULL ORDER BY f.file_size, m.legacy_id::bigint"
+            "WHERE m.entity = 'files' AND m.deleted_at IS NULL AND m.reason IS DISTINCT FROM 'made_here' "
+            "ORDER BY f.file_size, m.legacy_id::bigint"
         )
     ]
     if sample is None or sample >= len(rows):

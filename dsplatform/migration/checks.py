@@ -112,7 +112,7 @@ RELATIONS = (
     f"""
     SELECT 'dataset_versions', 'here ' || v.id, 'the legacy system knows nothing of it'
     FROM dataset_versions v {_MINE.format("v.dataset_id")}
-    LEFT JOIN legacy_id_map m ON m.entity = 'dataset_versions' AND m.new_id = v.id WHERE m.legacy_id IS NULL
+    LEFT JOIN legacy_id_map m ON m.entity = 'dataset_versions' AND m.new_id = v.id WHERE m.legacy_id IS NULL AND v.purged_at IS NULL
     """,
     """
     SELECT 'datasets', 'here ' || d.id, 'the legacy system knows nothing of it'
@@ -123,8 +123,8 @@ RELATIONS = (
     FROM {PARTS} p JOIN legacy_id_map v ON v.entity = 'dataset_versions' AND v.new_id = p.version_id AND v.deleted_at IS NULL
     LEFT JOIN legacy_id_map x ON x.entity = 'dataset_version_files' AND x.new_id = p.version_id AND x.deleted_at IS NULL
         AND split_part(x.legacy_id, ':', 1) = v.legacy_id AND split_part(x.legacy_id, ':', 2) = p.legacy_file
-    WHERE p.legacy_file IS NULL OR (NOT (x.legacy_id IS NOT NULL AND p.place = 1)
-        AND NOT (p.component_name = 'main' AND p.component_type = 'primary' AND p.legacy_file = v.kept->>'file_id'))
+    WHERE v.reason IS DISTINCT FROM 'made_here' AND (p.legacy_file IS NULL OR (NOT (x.legacy_id IS NOT NULL AND p.place = 1)
+        AND NOT (p.component_name = 'main' AND p.component_type = 'primary' AND p.legacy_file = v.kept->>'file_id')))
     """,
     """
     SELECT 'dataset_versions', m.legacy_id, 'it says ' || v.component_count || ' components of ' || v.total_bytes || ' bytes, and has '
@@ -140,6 +140,7 @@ GONE = """
     SELECT m.entity, m.legacy_id, 'the legacy system has it no more, and it is still here' FROM legacy_id_map m
     LEFT JOIN datasets d ON m.entity = 'datasets' AND d.id = m.new_id AND d.deleted_at IS NULL
     LEFT JOIN dataset_versions v ON m.entity = 'dataset_versions' AND v.id = m.new_id AND v.purged_at IS NULL
+        AND EXISTS (SELECT FROM datasets o WHERE o.id = v.dataset_id AND o.deleted_at IS NULL)
     LEFT JOIN users u ON m.entity = 'users' AND u.id = m.new_id AND u.is_active
     WHERE m.deleted_at IS NOT NULL AND (d.id IS NOT NULL OR v.id IS NOT NULL OR u.id IS NOT NULL)
 """
@@ -165,13 +166,14 @@ HEADS = (
     LEFT JOIN (SELECT dataset_id, max(version_number) AS number FROM dataset_versions WHERE purged_at IS NULL GROUP BY dataset_id) top
         ON top.dataset_id = p.dataset_id
     WHERE v.id IS NULL OR v.dataset_id <> p.dataset_id OR v.purged_at IS NOT NULL
-        OR (m.legacy_id IS NULL AND NOT (p.pointer_name = 'main' AND NOT p.is_tag AND v.version_number = top.number))
+        OR (m.legacy_id IS NULL AND NOT (p.pointer_name = 'main' AND NOT p.is_tag AND v.version_number = top.number) AND KNOWN_THERE)
     """,
 )
 ROLES = """
     SELECT 'users', m.legacy_id, 'her role ' || r.role_name || ' here gives more than the right to make datasets'
     FROM legacy_id_map m JOIN users u ON u.id = m.new_id JOIN roles r ON r.id = u.role_id
-    WHERE m.entity = 'users' AND m.deleted_at IS NULL AND (r.role_name = 'admin' OR NOT r.rights <@ '{create}'::text[])
+    WHERE m.entity = 'users' AND m.deleted_at IS NULL AND m.reason IS DISTINCT FROM 'made_here'
+        AND (r.role_name = 'admin' OR NOT r.rights <@ '{create}'::text[])
 """
 DECIDED = f"""
     SELECT entity, legacy_id, 'waits for a decision: ' || reason FROM legacy_quarantine
@@ -208,7 +210,9 @@ def references(both: Both) -> Iterator[Difference | int]:
 def relations(both: Both) -> Iterator[Difference | int]:
     """V6: the history is a graph of older and newer versions, and nothing here is without a legacy row."""
     yield _figure(both, "SELECT count(*) FROM legacy_id_map WHERE entity = 'dataset_versions' AND deleted_at IS NULL")
-    yield from _asked(both, [*RELATIONS, *HEADS, GONE, OPEN])
+    # What was made here after a switch may have no place there.
+    known = "true" if both.source.has("dataset_pointers") else "p.is_tag" if both.source.has("version_tags") else "false"
+    yield from _asked(both, [*RELATIONS, *(head.replace("KNOWN_THERE", known) for head in HEADS), GONE, OPEN])
 
 
 def decided(both: Both) -> Iterator[Difference | int]:
@@ -249,7 +253,7 @@ def file_rights(both: Both) -> Iterator[Difference | int]:
             )
         )
         for part in parts:
-            for user, file, right in both.source.tuples(part):  # type: ignore[arg-type]  # constants of the code
+            for user, file, right in both.source.tuples(part):
                 key = (str(user), contents.get(str(file), 0))
                 before[key] = max(before.get(key, 0), RANKS[right])
     yield len(before)

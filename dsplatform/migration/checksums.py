@@ -7,7 +7,7 @@ each side, and nothing but differences ever moves.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from dsplatform.core.database import Transaction
 from dsplatform.migration.projection import Pair
@@ -103,7 +103,7 @@ class Comparing:
 
     def _both(self, old: str, new: str) -> tuple[list[Cells], list[Cells]]:
         with ThreadPoolExecutor(1) as pool:
-            theirs = pool.submit(self._source.tuples, cast(LiteralString, old))
+            theirs = pool.submit(self._source.tuples, old)
             ours = list(self._tx.tuples(new))
             return theirs.result(), ours
 

@@ -30,6 +30,8 @@ ABSENT = {
 """Why a row may have become nothing here, if it waits for a decision or had one. Our own failure on the row may be the reason for each."""
 LOST_EDGES = ("orphan_parent", "cross_dataset_parent", "cycle")
 """Why a parent may be left out."""
+MADE_HERE = "made_here"
+"""Recorded of rows that the way back wrote: what they say was made here, and is kept here in another form."""
 LENGTH = 120
 
 
@@ -62,7 +64,7 @@ class Judge:
                 yield Difference(pair.entity, key, "", f"is {len(row.old)} row(s) there and {len(row.new)} here")
             return
         old, new, line = row.old[0], row.new[0], row.line
-        if line is not None and _may_be_absent(pair.entity, line):
+        if line is not None and (MADE_HERE in line.found or _may_be_absent(pair.entity, line)):
             return
         for at, column in enumerate(pair.columns):
             if not self._same(pair.entity, column, old[at], new[at], line or Line(None, "", {}, {}), row):
@@ -130,24 +132,24 @@ class Judge:
 
     def _files_size(self, old: str | None, new: str | None, line: Line, _row: Differing) -> bool:
         detail = line.found.get("size_mismatch", {})
-        return str(detail.get("said")) == old and str(detail.get("true")) == new
+        return (str(detail.get("said")), str(detail.get("true"))) == (old, new)
 
     def _files_hash(self, old: str | None, new: str | None, line: Line, _row: Differing) -> bool:
         detail = line.found.get("hash_mismatch", {})
-        return detail.get("said") == old and detail.get("true") == new
+        return (detail.get("said"), detail.get("true")) == (old, new)
 
     def _files_needed(self, old: str | None, _new: str | None, _line: Line, _row: Differing) -> bool:
         """Bytes that came along while a version named them may stay."""
         return old == "no"
 
     def _datasets_labels(self, old: str | None, new: str | None, _line: Line, _row: Differing) -> bool:
-        """Labels are told apart without regard to case by Unicode's rule, and there are 100 at most."""
+        """Labels are told apart without regard to case by Unicode's rule, and there are 100 at most; their order says nothing."""
         wanted: dict[str, str] = {}
         for _, raw in json.loads(old or "[]"):
             label = " ".join(raw.split())[:100].rstrip()
             if label:
                 wanted.setdefault(label.casefold(), label)
-        return list(wanted.values())[:100] == json.loads(new or "[]")
+        return sorted(list(wanted.values())[:100]) == sorted(json.loads(new or "[]"))
 
 
 def _may_be_absent(entity: str, line: Line) -> bool:

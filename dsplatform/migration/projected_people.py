@@ -181,7 +181,7 @@ def _cell(old: Old, entity: str, column: str, kind: str) -> Column:
     if kind.startswith("timestamp"):
         return Column(column, old.iso(entity, column), f"w.raw->>'{column}'")
     if kind == "jsonb":
-        return Column(column, f"t.{column}::text", f"(w.raw->'{column}')::text", JSON)
+        return Column(column, f"t.{column}::text", f"nullif((w.raw->'{column}')::text, 'null')", JSON)
     if kind in _PLAIN:
         return Column(column, f"t.{column}::text", f"w.raw->>'{column}'")
     return Column(column, f"(t.{column} IS NULL)::text", f"(w.raw->>'{column}' IS NULL)::text")

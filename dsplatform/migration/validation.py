@@ -45,6 +45,8 @@ TITLES = {
 }
 AT_SWITCH = ("V1", "V2", "V5", "V6", "V7")
 """What has to hold while writers wait."""
+PLANS = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
+"""Whole tables are compared with whole tables, also where a server has not counted its rows yet and would guess that there are few."""
 Progress = Callable[[str, int, int], None]
 """Hears of (check, how much of it is done, of how much)."""
 
@@ -160,7 +162,6 @@ class ValidationService:
         with self._db.transaction() as tx:
             tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             tx.execute("SET LOCAL datestyle = 'ISO'")
-            tx.execute("SET LOCAL jit = off")
             yield tx
 
     def _objects(self) -> Iterator[Difference | int]:
@@ -183,6 +184,9 @@ def examine(both: Both, wanted: Collection[str]) -> Iterator[Checked]:
     """Those of the checks that databases alone can answer. Raises `LegacyUnsupported` for a legacy server that has no SHA-256."""
     if int(both.source.server_version.split(".")[0]) < 11:
         raise LegacyUnsupported(f"the legacy database's server is {both.source.server_version}: checksums of rows take version 11 or newer")
+    for name, value in PLANS.items():
+        both.tx.tuples("SELECT set_config(:name, :value, true)", name=name, value=value)
+        both.source.tuples("SELECT set_config(%s, %s, true)", name, value)
     for code, check in _CHECKS.items():
         if code in wanted:
             yield _timed(code, lambda check=check: check(both))  # type: ignore[misc]  # bound at once
