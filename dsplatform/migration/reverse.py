@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
-from dsplatform.core.failpoints import reach
 from dsplatform.core.interfaces import FileKeeper
 from dsplatform.migration.canonical import group_hash, row_hash
 from dsplatform.migration.changes import ChangeLog
 from dsplatform.migration.lander import Lander
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.model import Entity, Group, Key
+from dsplatform.migration.old_numbers import APART
 from dsplatform.migration.people_rows import PeopleRows
 from dsplatform.migration.reverse_account import ReverseAccount
 from dsplatform.migration.reverse_dataset import ReverseDataset
@@ -76,7 +76,6 @@ class Reverse:
                     unsaid |= dict.fromkeys(work.people(users, users))
                     for dataset in sorted(datasets):
                         unsaid |= dict.fromkeys(work.dataset(dataset))
-                        reach("reverse.dataset")
             self._lead()
         return list(unsaid)
 
@@ -105,8 +104,12 @@ class Reverse:
                 "AND m.deleted_at IS NULL WHERE NOT d.held AND d.deleted_at IS NULL)"
             ):
                 return
+            ours = {
+                table: int(tx.scalar(f"SELECT coalesce(max(id), 0) FROM {table} WHERE id < {APART}"))  # noqa: S608 - constants
+                for table in LED
+            }
         with self._legacy.snapshot() as source, self._log.passing() as connection:
-            highest = {table: ReverseRows(connection, source).lead(table) for table in LED}
+            highest = {table: ReverseRows(connection, source).lead(table, id_) for table, id_ in ours.items()}
         with self._db.transaction() as tx:
             for table, id_ in highest.items():
                 PeopleRows(tx).lead(table, id_)
@@ -164,8 +167,10 @@ class _Work:
         with self._legacy.snapshot() as source, self._log.passing() as connection:
             there, unsaid = people.write(ReverseRows(connection, source), found, touched)
         with self._account() as (_, account):
-            account.place(Entity.USERS, {(old,): new for old, new in there.items()})
-            account.rehearse(self._steps[Entity.USERS], [(old,) for old in there])
+            changed = [one for one in found if one.user.id in there and (one.user.new_id in touched or not one.is_accounted)]
+            account.place(Entity.USERS, {(one.user.id,): one.user.new_id for one in changed})
+            account.rehearse(self._steps[Entity.USERS], [(one.user.id,) for one in changed])
+            account.remark(Entity.USERS, [(one.user.id,) for one in changed if one.is_otherwise])
         return unsaid
 
     # --- datasets --------------------------------------------------------------------------------------------------------------
@@ -189,6 +194,7 @@ class _Work:
         with self._account() as (_, account):
             for entity, keys in plan.doomed:
                 account.bury(entity, keys)
+            account.orphaned(plan.orphaned)
         written = {
             part.number: self._files.write(self._system, plan.part(version, part), ours.number, version.id)
             for version, parts in plan.missing
@@ -197,7 +203,6 @@ class _Work:
         }
         with self._legacy.snapshot() as source, self._log.passing() as connection:
             unsaid += plan.write(ReverseRows(connection, source), written)
-        reach("reverse.written")
         self._account_for(ours, plan)
         return unsaid
 
@@ -205,21 +210,22 @@ class _Work:
         with self._account() as (source, account):
             steps, number = self._steps, ours.number
             if plan.orphaned:
-                account.relinked(plan.orphaned, self._hashes(source, [(id_,) for id_ in plan.orphaned]))
+                account.seen(Entity.VERSIONS, self._hashes(source, [(id_,) for id_ in plan.orphaned]))
             if ours.dataset is None:
                 return
             account.place(Entity.DATASETS, {(number,): ours.ref.id})
-            account.rehearse(steps[Entity.TAGS], [(tag,) for tag in plan.tags])
+            if source.has(Entity.DATASET_TAGS):
+                account.rehearse(steps[Entity.TAGS], [(row.key[1],) for row in source.where(Entity.DATASET_TAGS, "dataset_id", [number])])
             account.rehearse(steps[Entity.DATASETS], [(number,)])
-            files = {(part.number,): part.file_id for _, parts in plan.missing for part in parts}
-            bare = {(id_,): None for id_ in plan.bare_files}
+            files = {(part.number,): part.file_id for _, parts in plan.new for part in parts}
+            bare = {(id_,): None for version, parts in plan.new for id_ in plan.bare(version, parts)}
             rows = source.rows(Entity.FILES, [*files, *bare])
             account.made_here(Entity.FILES, {row.key: (files.get(row.key), row_hash(row)) for row in rows})
             versions = {(version.id,): version.new_id for version in ours.versions}
             hashes = self._hashes(source, list(versions))
             account.made_here(Entity.VERSIONS, {key: (versions[key], hashed) for key, hashed in hashes.items()})
             if source.has(Entity.VERSION_FILES):
-                rows = source.where(Entity.VERSION_FILES, "version_id", [version.id for version, _ in plan.missing])
+                rows = source.where(Entity.VERSION_FILES, "version_id", [version.id for version, _ in plan.new])
                 account.made_here(Entity.VERSION_FILES, {row.key: (versions[row.key[:1]], row_hash(row)) for row in rows})
             for entity, keys in plan.leaves(source).items():
                 account.rehearse(steps[entity], keys)

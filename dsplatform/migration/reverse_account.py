@@ -45,9 +45,19 @@ class ReverseAccount:
             self._version,
             [Line(entity, legacy_id(key), rows[key][0], Outcome.MIGRATED, Reason.MADE_HERE, None, rows[key][1].hex()) for key in new],
         )
-        remarks = [Remark(entity, legacy_id(key), Reason.MADE_HERE, "{}", "{}", BY_RULE) for key in new]
-        Quarantine(self._tx).write(self._run, remarks)
+        self.remark(entity, new)
         self.seen(entity, {key: hashed for key, (_, hashed) in rows.items()})
+
+    def remark(self, entity: Entity, keys: Collection[Key]) -> None:
+        """That these rows say what was made here, as far as they can."""
+        Quarantine(self._tx).write(self._run, [Remark(entity, legacy_id(key), Reason.MADE_HERE, "{}", "{}", BY_RULE) for key in keys])
+        self._tx.execute(
+            "UPDATE legacy_id_map SET reason = :reason WHERE entity = :entity AND legacy_id = ANY(CAST(:ids AS text[])) "
+            "AND outcome = 'migrated'",
+            entity=entity,
+            reason=Reason.MADE_HERE,
+            ids=[legacy_id(key) for key in keys],
+        )
 
     def seen(self, entity: Entity, hashes: Mapping[Key, bytes]) -> None:
         """Rows that are there, and are known: what tells their changes from now on."""
@@ -63,8 +73,8 @@ class ReverseAccount:
             run=self._run,
         )
 
-    def relinked(self, parents: Mapping[int, int | None], hashes: Mapping[Key, bytes]) -> None:
-        """Versions whose parent was deleted here, and that have another there."""
+    def orphaned(self, parents: Mapping[int, int | None]) -> None:
+        """Versions whose parent was deleted here, and that get another there."""
         Quarantine(self._tx).write(
             self._run,
             [
@@ -72,7 +82,6 @@ class ReverseAccount:
                 for id_, parent in parents.items()
             ],
         )
-        self.seen(Entity.VERSIONS, hashes)
 
     def rehearse(self, step: Step[Any], keys: Iterable[Key]) -> None:
         """Rows of a table whose things are ours already: accounts for them as the step would, and changes nothing else."""

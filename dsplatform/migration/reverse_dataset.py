@@ -35,18 +35,12 @@ class ReverseDataset:
         self._parents = reader.parents(ours)
         there = {id_ for (id_,) in source.tuples("SELECT id FROM dataset_versions WHERE dataset_id = %s", ours.number)}
         self._goes = sorted(there if ours.dataset is None else there & ours.purged)
-        self.missing: list[tuple[OldVersion, Sequence[Stored]]] = [
-            (version, reader.parts(ours, version)) for version in ours.versions if version.id not in there
-        ]
-        """Versions that the legacy system lacks, parents before their children, with what they hold."""
-        if not source.has("dataset_version_files"):  # one file each
-            self.missing = [
-                (version, [part for part in parts if part.old.component == version.component]) for version, parts in self.missing
-            ]
-        numbers = [(part.number,) for _, parts in self.missing for part in parts]
-        self.files_there = {key[0] for key in source.there("files", numbers)}
-        self.bare_files: list[int] = []
-        """Files without bytes: of versions that hold nothing, and overlays."""
+        unaccounted = reader.unaccounted(ours) | {version.id for version in ours.versions if version.id not in there}
+        self.new = [(version, self._parts(reader, version)) for version in ours.versions if version.id in unaccounted]
+        """Versions that the legacy system lacks, or that it got and that are not accounted for, with what they hold."""
+        self.missing = [(version, parts) for version, parts in self.new if version.id not in there]
+        """The first of them, parents before their children."""
+        self.files_there = {key[0] for key in source.there("files", [(part.number,) for _, parts in self.missing for part in parts])}
         self.orphaned: dict[int, int | None] = {}
         """Old ids of versions whose parent goes, with the next ancestor."""
         if self._goes and source.has("dataset_versions", "parent_version_id"):
@@ -56,11 +50,21 @@ class ReverseDataset:
         self._labels = self._kept_labels(reader, source)
         self.doomed = list(self._doomed(source))
         """The rows that go, in the order in which they can."""
-        self.tags: list[int] = []
-        """The tags that the dataset was given."""
 
     def _children(self, source: Snapshot) -> list[tuple[int, ...]]:
         return source.tuples("SELECT id FROM dataset_versions WHERE parent_version_id = ANY(%s)", self._goes)
+
+    def _parts(self, reader: OursReader, version: OldVersion) -> Sequence[Stored]:
+        parts = reader.parts(self._ours, version)
+        if self._source.has("dataset_version_files"):
+            return parts
+        return [part for part in parts if part.old.component == version.component]  # there is one file for each version
+
+    def bare(self, version: OldVersion, parts: Sequence[Stored]) -> list[int]:
+        """The files without bytes that go with a version: its overlay, or its own where it holds nothing."""
+        if not self._source.has("dataset_versions", "file_id"):
+            return [version.overlay_id]
+        return [] if version.file_id in {part.number for part in parts} else [version.file_id]
 
     def part(self, version: OldVersion, part: Stored) -> Part:
         """As a file is made of it."""
@@ -149,7 +153,6 @@ class ReverseDataset:
             tag = same[0] if same else number
             rows.put("tags", {"id": tag}, {column: label})
             rows.put("dataset_tags", {"dataset_id": dataset.id, "tag_id": tag}, {})
-            self.tags.append(tag)
 
     def _write_version(self, rows: ReverseRows, version: OldVersion, parts: Sequence[Stored], written: Mapping[int, Written]) -> list[str]:
         at, updated = local(version.created_at, self._zone), local(version.updated_at, self._zone)
@@ -158,13 +161,9 @@ class ReverseDataset:
             if part.number in written:
                 made = written[part.number]
                 self._write_file(rows, part.number, at, made.file_type, made.mime_type, str(made.path), made.size)
-        if has_own_file and version.file_id not in {part.number for part in parts}:
-            self._write_file(rows, version.file_id, at, "parquet", None, None, None)
-            self.bare_files.append(version.file_id)
-        if not has_own_file:
-            path = f"file:///data/overlays/{version.overlay_id}"
-            self._write_file(rows, version.overlay_id, at, "json", "application/json", path, version.overlay_size)
-            self.bare_files.append(version.overlay_id)
+        for number in self.bare(version, parts):
+            overlay = "json", "application/json", f"file:///data/overlays/{number}", version.overlay_size
+            self._write_file(rows, number, at, *(("parquet", None, None, None) if has_own_file else overlay))
         values = {
             "dataset_id": version.dataset_id,
             "version_number": version.version_number,

@@ -151,6 +151,12 @@ class OursReader:
         ours.grants = [strongest[user] for user in sorted(strongest)]
         ours.held = frozenset((user, right) for user, right, _, _ in rows)
 
+    def unaccounted(self, ours: Ours) -> set[int]:
+        """Old ids of its living versions of which the legacy system has no row, as far as is known."""
+        known = IdMap(self._tx).known(Entity.VERSIONS, [(version.id,) for version in ours.versions])
+        told = {key[0] for key, one in known.items() if one.source_hash and not one.is_gone}
+        return {version.id for version in ours.versions} - told
+
     def parents(self, ours: Ours) -> Mapping[int, int | None]:
         """Old id of each living version to that of the nearest ancestor that lives."""
         rows = self._tx.tuples("SELECT id, parent_version_id FROM dataset_versions WHERE dataset_id = :id", id=ours.ref.id)

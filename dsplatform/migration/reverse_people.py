@@ -20,7 +20,8 @@ SELECT u.id, u.is_active, CASE WHEN u.password_hash LIKE '$2%' THEN u.password_h
         AND w.deleted_at IS NULL),
     EXISTS (SELECT 1 FROM legacy_id_map m WHERE m.entity = 'users' AND m.new_id = u.id AND m.deleted_at IS NOT NULL),
     EXISTS (SELECT 1 FROM audit_log a, legacy_routing r WHERE a.object_type = 'user' AND a.object_id = CAST(u.id AS text)
-        AND a.action = 'user.password' AND a.result = 'done' AND a.at > r.switched_at)
+        AND a.action = 'user.password' AND a.result = 'done' AND a.at > r.switched_at),
+    EXISTS (SELECT 1 FROM legacy_id_map m WHERE m.entity = 'users' AND m.new_id = u.id AND m.deleted_at IS NULL AND m.source_hash <> '')
 FROM users u WHERE u.id = ANY(CAST(:ids AS bigint[]))
 """
 
@@ -38,6 +39,13 @@ class Person(NamedTuple):
     """Whether the legacy system took her away before."""
     has_new_password: bool
     """Whether somebody gave her another since the switch."""
+    is_accounted: bool
+    """Whether what the legacy system says of her is known here."""
+
+    @property
+    def is_otherwise(self) -> bool:
+        """Whether she is more, or less, than the legacy system can say."""
+        return self.role is None or self.password is None or not self.is_active
 
 
 def no_password(number: int) -> str:
@@ -93,7 +101,8 @@ class ReversePeople:
             "updated_at": local(user.updated_at, self._zone),
         }
         rows.put("users", {"id": user.id}, values)
-        return [] if password else [f"the password of user {user.soeid!r}: she needs a new one there"]
+        unsaid = [] if password else [f"the password of user {user.soeid!r}: she needs a new one there"]
+        return unsaid if person.role else [*unsaid, f"the role {user.role_name!r} of user {user.soeid!r}"]
 
     def _change(self, rows: ReverseRows, person: Person) -> list[str]:
         user, unsaid = person.user, []

@@ -103,17 +103,15 @@ class ReverseRows:
             here = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names)
             self._connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(table), here), key)
 
-    def lead(self, table: str) -> int:
-        """Has the legacy system give out ids above all that it has, so that a child is never older than its parent. Answers the
-        highest."""
-        (highest,) = self.ids(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608 - a constant
-        self._connection.execute(
-            sql.SQL(
-                "SELECT setval(pg_get_serial_sequence({0}, 'id'), {1}) FROM pg_sequences WHERE "
-                "to_regclass(quote_ident(schemaname) || '.' || quote_ident(sequencename)) = pg_get_serial_sequence({0}, 'id')::regclass "
-                "AND coalesce(last_value, 0) < {1}"
-            ).format(sql.Literal(table), sql.Literal(highest))
-        )
+    def lead(self, table: str, ours: int) -> int:
+        """Has the legacy system give out ids above all that it has, so that a child is never older than its parent, and above `ours`.
+        Answers the highest of them."""
+        (highest,) = self.ids(f"SELECT greatest(max(id), %(ours)s) FROM {table}", ours=ours)  # noqa: S608 - a constant
+        (sequence,) = self.ids("SELECT pg_get_serial_sequence(%(name)s, 'id')", name=table)
+        if sequence is not None:
+            (reached,) = self.ids(f"SELECT last_value FROM {sequence}")  # noqa: S608 - quoted by the server
+            if reached < highest:
+                self.ids("SELECT setval(%(sequence)s::regclass, %(highest)s)", sequence=sequence, highest=highest)
         return int(highest)
 
 

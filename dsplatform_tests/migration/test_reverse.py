@@ -1,27 +1,32 @@
 """The way back: the legacy system has what was done here since the switch, and everything goes on from there."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import bcrypt
 import pyarrow.parquet as pq
 import pytest
+from psycopg import errors as pg
 
 from dsplatform.bootstrap import Platform
-from dsplatform.core import failpoints
 from dsplatform.core.types import PermissionType
-from dsplatform.core.values import DatasetRef
+from dsplatform.core.values import CommitMode, DatasetRef
 from dsplatform.migration.changes import ChangeLog
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.model import Entity, Reason
-from dsplatform.migration.reverse import Reverse
+from dsplatform.migration.reverse import Reverse, _Work
 from dsplatform.migration.routing_rows import Master
 from dsplatform.migration.source import LegacyDatabase
 from dsplatform.migration.switching import SwitchService
+from dsplatform.permissions.model import Grantee
+from dsplatform.versioning.retention import Rule
 from dsplatform_tests import make
 from dsplatform_tests.legacy import content, generator
 from dsplatform_tests.legacy.ddl import connected
@@ -37,7 +42,7 @@ class Side:
 
     def __init__(self, platform: Platform, url: str, folder: Path, generation: str, **wanted: Any) -> None:
         built = generator.build(url, folder, generation, **{"datasets": 3, "oddities": False, **wanted})
-        self.platform, self.url, self.folder = platform, url, folder
+        self.platform, self.url, self.folder, self.generation = platform, url, folder, generation
         self.actor = platform.actor()
         self.log = ChangeLog(url, list(Entity))
         self.migration = migration(platform, url, folder, base=folder, mounts=built.mounts, zone=generator.TIMEZONE)
@@ -86,9 +91,8 @@ class Side:
 
 
 @pytest.fixture
-def side(platform: Platform, legacy_url: str, legacy_folder: Path) -> Iterator[Side]:
-    yield Side(platform, legacy_url, legacy_folder, "G1b")
-    failpoints.arm("")
+def side(platform: Platform, legacy_url: str, legacy_folder: Path) -> Side:
+    return Side(platform, legacy_url, legacy_folder, "G1b")
 
 
 def table_csv(rng: Random) -> bytes:
@@ -99,10 +103,284 @@ def table_csv(rng: Random) -> bytes:
     return out.getvalue().encode()
 
 
-def test_smoke(side: Side) -> None:
+# --- a model of what is done -----------------------------------------------------------------------------------------------------
+
+
+class Model:
+    """What the legacy rows are to say: made of what they said at the switch, and of what a test did since."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.found = said(side)
+        self.tables: dict[int, bytes] = {}
+        """Version to the rows of its file, as they were written."""
+
+    def commit(self, dataset: DatasetRef, name: str, data: bytes, branch: str = "main") -> int:
+        parent = self.found["pointers"].get((dataset.id, branch), (None,))[0]
+        made = make.commit(self.side.platform, dataset, {name: data}, mode=CommitMode.REPLACE, branch=branch, message=f"of {branch}")
+        self.found["versions"][made.version_id] = (dataset.id, made.version_number, parent, f"of {branch}")
+        self.found["pointers"][dataset.id, branch] = (made.version_id, False)
+        self.tables[made.version_id] = data
+        return int(made.version_id)
+
+    def point(self, dataset: DatasetRef, name: str, *, is_tag: bool) -> None:
+        branches = self.side.platform.branches
+        (branches.create_tag if is_tag else branches.create_branch)(self.side.actor, dataset, name)
+        self.found["pointers"][dataset.id, name] = (self.found["pointers"][dataset.id, "main"][0], is_tag)
+
+    def unpoint(self, dataset: DatasetRef, name: str) -> int:
+        self.side.platform.branches.delete_branch(self.side.actor, dataset, name)
+        return int(self.found["pointers"].pop((dataset.id, name))[0])
+
+    def delete_version(self, dataset: DatasetRef, version: int) -> None:
+        _, number, parent, _ = self.found["versions"].pop(version)
+        self.side.platform.deletion.delete_version(self.side.actor, f"#{dataset.id}@{number}")
+        for other, (of, its_number, above, message) in self.found["versions"].items():
+            if above == version:
+                self.found["versions"][other] = (of, its_number, parent, message)
+
+    def rename(self, dataset: DatasetRef, name: str, description: str, labels: Sequence[str]) -> None:
+        self.side.platform.datasets.update_dataset(self.side.actor, f"#{dataset.id}", new_name=name, description=description, tags=labels)
+        self.found["datasets"][dataset.id] = (name, description, tuple(sorted(labels)))
+
+    def create(self, name: str) -> DatasetRef:
+        dataset = self.side.platform.datasets.create_dataset(self.side.actor, name)
+        self.found["datasets"][dataset.id] = (name, None, ())
+        self.found["rights"][dataset.id, self.side.actor.username] = "admin"
+        return dataset
+
+    def delete(self, dataset: DatasetRef) -> None:
+        self.side.platform.datasets.delete_dataset(self.side.actor, f"#{dataset.id}")
+        del self.found["datasets"][dataset.id]
+        self.found["versions"] = {id_: row for id_, row in self.found["versions"].items() if row[0] != dataset.id}
+        for kind in ("pointers", "rights"):
+            self.found[kind] = {key: value for key, value in self.found[kind].items() if key[0] != dataset.id}
+
+    def grant(self, dataset: DatasetRef, who: str, right: PermissionType) -> None:
+        self.side.platform.permissions.set_permission(self.side.actor, dataset, Grantee("user", None, who), right)
+        self.found["rights"][dataset.id, who] = str(right)
+
+    def hire(self, name: str) -> None:
+        self.side.platform.people.create_user(self.side.actor, name, role="editor", password="correct horse battery")
+
+
+def said(side: Side) -> dict[str, dict[Any, Any]]:
+    """What the legacy rows say, as plain facts."""
+    has_parents = bool(side.ask("SELECT 1 FROM information_schema.columns WHERE column_name = 'parent_version_id'"))
+    found: dict[str, dict[Any, Any]] = {"datasets": {}, "versions": {}, "pointers": {}, "rights": {}}
+    column = "tag_name" if side.generation == "G2" else "name"
+    for id_, name, description in side.ask("SELECT id, name, description FROM datasets"):
+        labels = side.ask(f"SELECT t.{column} FROM dataset_tags d JOIN tags t ON t.id = d.tag_id WHERE d.dataset_id = %s", id_)
+        found["datasets"][id_] = (name, description, tuple(sorted(label for (label,) in labels)))
+    if has_parents:
+        rows = side.ask("SELECT id, dataset_id, version_number, parent_version_id, message FROM dataset_versions")
+        found["versions"] = {id_: tuple(rest) for id_, *rest in rows}
+        rows = side.ask("SELECT dataset_id, pointer_name, dataset_version_id, is_tag FROM dataset_pointers")
+        found["pointers"] = {(dataset, name): (version, is_tag) for dataset, name, version, is_tag in rows}
+        for table, dataset in (("permissions", "resource_id"), ("dataset_permissions", "dataset_id")):
+            rows = side.ask(f"SELECT p.{dataset}, u.soeid, p.permission_type::text FROM {table} p JOIN users u ON u.id = p.user_id")
+            for key, who, right in rows:
+                before = found["rights"].get((key, who.lower()), "read")
+                found["rights"][key, who.lower()] = max(before, right, key=("read", "write", "admin").index)
+    return found
+
+
+def parquet(rng: Random) -> bytes:
+    return content.parquet(rng.randint(1, 1_000))
+
+
+def work(model: Model, rng: Random, name: str) -> None:
+    """Some of everything that can be done."""
+    side = model.side
+    first, second, third = side.datasets()[:3]
+    model.hire(f"{name}-new")
+    for dataset in (first, second):
+        for _ in range(rng.randint(1, 3)):
+            model.commit(dataset, "a.csv" if rng.random() < 0.5 else "main", table_csv(rng))
+    model.commit(first, "b.parquet", parquet(rng))
+    made = model.create(f"{name} made here")
+    model.commit(made, "one.csv", table_csv(rng))
+    model.point(made, f"{name}-side", is_tag=False)
+    lost = model.commit(made, "two.csv", table_csv(rng), branch=f"{name}-side")
+    model.commit(made, "three.csv", table_csv(rng), branch=f"{name}-side")
+    model.point(first, f"{name}-tag", is_tag=True)
+    model.point(second, f"{name}-gone", is_tag=False)
+    model.commit(second, "c.csv", table_csv(rng), branch=f"{name}-gone")
+    model.delete_version(second, model.unpoint(second, f"{name}-gone"))
+    model.delete_version(made, lost)  # its child lives
+    model.rename(first, f"{name} renamed", "said here", [f"{name} label", "Grün"])
+    who = min(who for _, who in model.found["rights"] if who != side.actor.username)
+    model.grant(second, who, rng.choice(list(PermissionType)))
+    model.grant(made, f"{name}-new", PermissionType.WRITE)
+    model.delete(third)
+
+
+def is_as_done(model: Model) -> None:
+    """The legacy rows equal the model, and its files can be read."""
+    found = said(model.side)
+    for kind, expected in model.found.items():
+        assert found[kind] == expected, kind
+    for version, data in model.tables.items():
+        if version in found["versions"]:
+            rows = model.side.rows(version)
+            if data[:4] == b"PAR1":
+                assert rows == pq.read_table(BytesIO(data)).to_pylist()
+            else:
+                assert [[str(value) for value in row.values()] for row in rows] == list(csv.reader(StringIO(data.decode())))[1:]
+
+
+# --- there and back --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_done_here_is_there_and_all_goes_on_from_there(side: Side) -> None:
+    """Switch, work, way back; then the legacy system is followed, the next switch works, and so does the next way back."""
+    model = Model(side)
+    work(model, Random(1), "one")
+    side.service.bring_back(side.actor)
+    is_as_done(model)
+    before = side.dump()
+    changed = [dataset.id for dataset in side.datasets()]
+    side.reverse.bring(side.actor, changed, [])
+    assert side.dump() == before, "what is so already is not written"
+    assert side.service.rollback(side.actor).routing.master is Master.LEGACY
+    is_as_done(model)
+    assert side.log.state().waiting == 0, "what was brought is not followed"
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0, "all of it is accounted for"
+    assert not side.validation.against(side.actor)
+    problems = side.platform.verify(side.actor, contents=True).problems
+    assert [str(problem) for problem in problems] == []
+    goes_on(side, model)
+
+
+def goes_on(side: Side, model: Model) -> None:
+    """An old client works there on what was made here; then everything comes here again."""
+    (dataset, head), *_ = [(key[0], version) for key, (version, _) in model.found["pointers"].items() if key == (1, "main")]
+    file = side.ask("SELECT file_id, uploaded_by FROM dataset_versions WHERE id = %s", head)[0]
+    ((made,),) = side.ask(
+        "INSERT INTO dataset_versions (dataset_id, version_number, file_id, uploaded_by, parent_version_id, message) "
+        "SELECT %s, max(version_number) + 1, %s, %s, %s, 'by an old client' FROM dataset_versions WHERE dataset_id = %s RETURNING id",
+        dataset, *file, head, dataset,
+    )  # fmt: skip
+    side.run("UPDATE dataset_pointers SET dataset_version_id = %s WHERE dataset_id = %s AND pointer_name = 'main'", made, dataset)
+    assert made > head, "ids go on above those that were given here"
+    side.service.follow(side.actor)
+    with side.platform.db.autocommit() as tx:
+        assert tx.tuples("SELECT parent_version_id, message FROM dataset_versions WHERE id = :id", id=made) == [(head, "by an old client")]
+        assert tx.scalar("SELECT count(*) FROM dataset_versions WHERE dataset_id = 1 AND purged_at IS NULL") == len(
+            [1 for row in said(side)["versions"].values() if row[0] == 1]
+        )
+    assert side.service.status(side.actor).obstacles == ()
+    assert side.service.switch(side.actor).routing.epoch == 3
+    again = Model(side)
+    work(again, Random(2), "two")
+    side.service.rollback(side.actor)
+    is_as_done(again)
+
+
+class Died(Exception):
+    """A process did, as far as the databases can tell."""
+
+
+@pytest.mark.parametrize("method", ["dataset", "_account_for"])
+def test_a_crash_between_two_datasets_or_within_one_loses_nothing_on_repetition(
+    method: str, side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies before the second, and within it when the rows there are written and not accounted for here."""
+    model = Model(side)
+    work(model, Random(3), "one")
+    whole, calls = getattr(_Work, method), count(1)
+
+    def dying(*args: Any) -> Any:
+        if next(calls) == 2:
+            raise Died
+        return whole(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Work, method, dying)
+        with pytest.raises(Died):
+            side.service.rollback(side.actor)
+    assert side.service.routing().master is Master.NEW
+    with pytest.raises(pg.ReadOnlySqlTransaction):
+        side.run("UPDATE datasets SET description = 'too early'")
+    side.service.rollback(side.actor)
+    is_as_done(model)
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0
+    assert not side.validation.against(side.actor)
+
+
+def test_what_was_deleted_and_brought_and_restored_comes_back(side: Side) -> None:
+    before = said(side)
+    *_, last = side.datasets()
+    side.platform.datasets.delete_dataset(side.actor, f"#{last.id}")
+    side.service.bring_back(side.actor)
+    assert last.id not in said(side)["datasets"]
+    assert not side.ask(
+        "SELECT 1 FROM dataset_schema_versions s LEFT JOIN dataset_versions v ON v.id = dataset_version_id WHERE v.id IS NULL"
+    )
+    files = sorted(side.folder.rglob("*.parquet"))
+    side.platform.datasets.restore_dataset(side.actor, last.name)
+    side.service.rollback(side.actor)
+    assert said(side) == before
+    assert sorted(side.folder.rglob("*.parquet")) == files, "files of the legacy tree stay, and serve again"
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0
+    assert not side.validation.against(side.actor)
+
+
+def test_people_gain_nothing_by_the_way_back(side: Side) -> None:
+    people, platform = side.platform.people, side.platform
+    ((soeid, before),) = side.ask("SELECT soeid, password_hash FROM users ORDER BY id DESC LIMIT 1")
+    people.change_user(side.actor, soeid, active=False)
+    people.create_user(side.actor, "new-one", role="admin", password="correct horse battery")
+    people.create_user(side.actor, "a-name-that-is-much-too-long-there")
+    dataset, *_ = side.datasets()
+    platform.permissions.grant_permission(side.actor, Grantee("everyone", None, ""), PermissionType.READ, dataset.id)
+    until = datetime.now(UTC) + timedelta(days=1)
+    guest = platform.permissions.create_user("guest")
+    platform.permissions.grant_permission(side.actor, guest, PermissionType.ADMIN, dataset.id, until=until)
+    platform.deletion.set_retention(side.actor, f"#{dataset.id}", Rule(5, None))
+    rights = said(side)["rights"]
+    left = "\n".join(side.service.rollback(side.actor).left)
+    for told in ("everyone", "end date", "retention", "much-too-long", "is not active", "password of user 'new-one'", "'admin'"):
+        assert told in left, told
+    assert said(side)["rights"] == rights
+    ((after,),) = side.ask("SELECT password_hash FROM users WHERE soeid = %s", soeid)
+    assert after != before, "who is not active here gets in there no more"
+    ((hashed, role),) = side.ask(
+        "SELECT u.password_hash, r.role_name FROM users u JOIN roles r ON r.id = u.role_id WHERE soeid = 'new-one'"
+    )
+    assert not bcrypt.checkpw(b"correct horse battery", hashed.encode())
+    assert role not in {"admin", "manager"}, "roles there open everything"
+    assert not side.ask("SELECT 1 FROM users WHERE length(soeid) > 20 OR soeid LIKE %s", "a-name%")
+
+
+@pytest.mark.parametrize("generation", ["G0", "G1a", "G2"])
+def test_each_generation_gets_what_it_has_a_place_for(generation: str, platform: Platform, legacy_url: str, legacy_folder: Path) -> None:
+    side = Side(platform, legacy_url, legacy_folder, generation)
     first, second, third = side.datasets()
-    made = side.commit(first, "a.csv", b"id,word\n1,x\n2,y\n", message="by hand")
-    back = side.service.rollback(side.actor)
-    assert back.routing.master is Master.LEGACY, back
-    assert side.rows(made) == [{"id": 1, "word": "x"}, {"id": 2, "word": "y"}]
-    print(back.left)
+    data = b"id,word\n1,x\n2,y\n"
+    made = make.commit(platform, first, {"a.csv": data}, mode=CommitMode.REPLACE)
+    new = side.platform.datasets.create_dataset(side.actor, "made here")
+    also = make.commit(platform, new, {"b.parquet": content.parquet(7), "more.csv": data})
+    platform.branches.create_tag(side.actor, first, "kept")
+    platform.branches.create_branch(side.actor, first, "side")
+    platform.datasets.delete_dataset(side.actor, f"#{third.id}")
+    platform.datasets.update_dataset(side.actor, f"#{second.id}", new_name="renamed", tags=["labelled"])
+    left = side.service.rollback(side.actor).left
+    versions = dict(side.ask("SELECT id, version_number FROM dataset_versions WHERE dataset_id IN (%s, %s)", first.id, new.id))
+    assert versions[made.version_id] == made.version_number
+    assert versions[also.version_id] == 1
+    assert side.ask("SELECT name FROM datasets WHERE id = ANY(%s) ORDER BY id", [second.id, third.id]) == [("renamed",)]
+    assert len(side.ask("SELECT 1 FROM dataset_tags WHERE dataset_id = %s", second.id)) == 1
+    if generation == "G2":
+        assert side.ask("SELECT dataset_version_id FROM version_tags WHERE tag_name = 'kept'") == [(made.version_id,)]
+        assert any("branch 'side'" in sentence for sentence in left)
+        paths = side.ask(
+            "SELECT f.file_path FROM dataset_version_files c JOIN files f ON f.id = c.file_id WHERE version_id = %s "
+            "AND component_type = 'primary'", made.version_id,
+        )  # fmt: skip
+        assert pq.read_table(paths[0][0]).num_rows == 2
+    else:
+        assert side.rows(made.version_id) == [{"id": 1, "word": "x"}, {"id": 2, "word": "y"}]
+    side.reverse.bring(side.actor, [first.id, second.id, third.id, new.id], [])
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0
+    assert not side.validation.against(side.actor)
