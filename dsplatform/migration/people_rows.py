@@ -77,7 +77,7 @@ class PeopleRows:
             names=list(names),
             but=list(but),
         )
-        return dict(rows)  # type: ignore[arg-type]  # two columns
+        return dict(rows)
 
     def write_roles(self, rows: Sequence[RoleRow]) -> None:
         """Roles that give the right to make datasets, and none besides. What somebody changed about one here since stays, but its

@@ -10,7 +10,7 @@ from dsplatform.core.database import Row, Transaction
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict
 from dsplatform.migration.canonical import as_json
-from dsplatform.migration.model import Key
+from dsplatform.migration.model import Key, Outcome
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Checkpoints:
             run=run_id,
         )
 
-    def advance(self, entity: str, before: Key | None, last_key: Key, figures: Mapping[str, int]) -> bool:
+    def advance(self, entity: str, before: Key | None, last_key: Key, figures: Mapping[Outcome, int]) -> bool:
         """The rows up to `last_key` are accounted for; False unless the table had come exactly as far as `before`."""
         return (
             self._tx.execute(
@@ -148,9 +148,9 @@ class Checkpoints:
                 before=None if before is None else list(before),
                 last=list(last_key),
                 rows_read=sum(figures.values()),
-                migrated=figures.get("migrated", 0),
-                quarantined=figures.get("quarantined", 0),
-                excluded=figures.get("excluded", 0),
+                migrated=figures.get(Outcome.MIGRATED, 0),
+                quarantined=figures.get(Outcome.QUARANTINED, 0),
+                excluded=figures.get(Outcome.EXCLUDED, 0),
             )
             == 1
         )

@@ -1,9 +1,10 @@
 """Given rows landed as they are now, by the same steps as all others: what a delta pass, a retry and the accounting do."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from dsplatform.core.database import Database
+from dsplatform.core.database import Database, Transaction
 from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.lander import Lander, version_of
 from dsplatform.migration.model import Entity, Group, Key, Outcome
@@ -67,14 +68,20 @@ class _Round:
             if not keys and not attached_keys:
                 continue
             lost = self._lost(step.entity, keys)
-            (self._bury if step.leaf else lambda one, lost: gone.append((one, lost)))(step, lost)
+            if step.leaf:
+                self._bury(step, lost)
+            else:
+                gone.append((step, lost))
             for entity, dependent in self._landed(step, keys).items():
                 wanted.setdefault(entity, {}).update(dict.fromkeys(dependent, True))
             for entity, of_table in attached_keys.items():
                 self._attached(entity, of_table)
-            self._lander.commit(lambda tx, step=step: step.finish(tx, self._source))
+            self._lander.commit(partial(self._finish, step))
         for step, lost in reversed(gone):
             self._bury(step, lost)
+
+    def _finish(self, step: Step[Any], tx: Transaction) -> None:
+        step.finish(tx, self._source)
 
     def _lost(self, entity: Entity, keys: Collection[Key]) -> Sequence[Key]:
         there = {row.key for part in _parts(list(keys)) for row in self._source.rows(entity, part)}

@@ -137,7 +137,7 @@ REFUSED: dict[str, tuple[str, dict[str, str]]] = {
 
 def test_s23_what_cannot_be_taken_is_refused_in_the_old_words(ada: TestClient) -> None:
     for detail, (file_name, fields) in REFUSED.items():
-        refused = send(ada, file_name=file_name, name="sales", **fields)
+        refused = send(ada, SALES, file_name, name="sales", **fields)
         assert (refused.status_code, refused.json()) == (400, {"detail": detail})
     assert send(ada, name="sales", tags='"x"').status_code == 400
     assert ada.get("/api/datasets").json() == []

@@ -14,7 +14,7 @@ BODY = {"soeid": "abc1234", "password": "correct horse battery", "role_id": 1}
 
 @pytest.mark.parametrize("named", ["postgresql://nobody@127.0.0.1:1/none", ""])
 def test_what_changes_something_waits_for_the_switch_and_who_reads_does_not(named: str, settings: Settings, database_url: str) -> None:
-    told = replace(settings, database_url=database_url, legacy_api="on", legacy_database_url=named, rate_limit=0)  # type: ignore[arg-type]
+    told = replace(settings, database_url=database_url, legacy_api="on", legacy_database_url=named, rate_limit=0)
     with TestClient(create_app(told)) as client:
         assert client.get("/health").status_code == 200
         assert client.get("/api/datasets").status_code == 401, "it is ours that answers"
