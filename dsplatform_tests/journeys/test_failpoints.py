@@ -197,8 +197,8 @@ JOBS: dict[str, tuple[Step, str, Step]] = {
 """What happens before, in, and after the process that is killed at the point."""
 
 IN_A_BUCKET = {point for point in POINTS if point.startswith("s3.")}
-OF_A_LEGACY_SYSTEM = {point for point in POINTS if point.startswith("legacy.")}
-"""`dsplatform_tests.migration.test_kills` kills there."""
+OF_A_LEGACY_SYSTEM = {point for point in POINTS if point.partition(".")[0] in {"legacy", "follow", "switch", "rollback", "reverse"}}
+"""`dsplatform_tests.migration` kills there."""
 
 
 # --- kills ---------------------------------------------------------------------------------------------------------------------
