@@ -55,8 +55,8 @@ def test_a_name_that_the_rule_takes_is_kept(rules: tuple[Callable[[str], str], .
 
 @of_each_kind
 @given(raws=st.lists(long_words, min_size=2, max_size=6))
-@example(raws=["a", "a-2", "a"])
-@example(raws=["a", "a-3-2", "a-3", "a"])
+@example(raws=["a", "a-3", "a"])
+@example(raws=["a", "a-4-2", "a-4", "a"])
 @example(raws=["x" * 300, "x" * 301, "x" * 302])
 @example(raws=["p/" * 400 + "n" * 255, "p/" * 400 + "n" * 255])
 def test_names_that_would_clash_get_apart_and_stay_ours(rules: tuple[Callable[..., str], ...], raws: list[str]) -> None:
