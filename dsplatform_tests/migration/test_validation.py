@@ -26,7 +26,7 @@ def told(legacy: Legacy) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("oddities", [False, True], ids=["clean", "odd"])
 @pytest.mark.parametrize("generation", ["G0", "G1a", "G1b", "G2"])
 def test_what_came_along_is_the_same(platform: Platform, legacy_url: str, legacy_folder: Path, generation: str, oddities: bool) -> None:
-    legacy, _ = legacy_side.built(platform, legacy_url, legacy_folder, generation, datasets=5, attachments=1, oddities=oddities)
+    legacy, _ = legacy_side.built(platform, legacy_url, legacy_folder, generation, datasets=2, attachments=1, oddities=oddities)
     legacy.migrate()
     assert told(legacy) == []
     assert validation(legacy).against(platform.actor()) == []
