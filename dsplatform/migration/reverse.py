@@ -217,11 +217,11 @@ class _Work:
             if source.has(Entity.DATASET_TAGS):
                 account.rehearse(steps[Entity.TAGS], [(row.key[1],) for row in source.where(Entity.DATASET_TAGS, "dataset_id", [number])])
             account.rehearse(steps[Entity.DATASETS], [(number,)])
-            files = {(part.number,): part.file_id for _, parts in plan.new for part in parts}
-            bare = {(id_,): None for version, parts in plan.new for id_ in plan.bare(version, parts)}
+            files: dict[Key, int] = {(part.number,): part.file_id for _, parts in plan.new for part in parts}
+            bare: dict[Key, None] = {(id_,): None for version, parts in plan.new for id_ in plan.bare(version, parts)}
             rows = source.rows(Entity.FILES, [*files, *bare])
             account.made_here(Entity.FILES, {row.key: (files.get(row.key), row_hash(row)) for row in rows})
-            versions = {(version.id,): version.new_id for version in ours.versions}
+            versions: dict[Key, int] = {(version.id,): version.new_id for version in ours.versions}
             hashes = self._hashes(source, list(versions))
             account.made_here(Entity.VERSIONS, {key: (versions[key], hashed) for key, hashed in hashes.items()})
             if source.has(Entity.VERSION_FILES):

@@ -96,14 +96,16 @@ class ReverseDataset:
                 "SELECT id, user_id, permission_type::text FROM permissions WHERE resource_type = 'dataset' AND resource_id = %s",
                 ours.number,
             )
-            if keys := [(id_,) for id_, user, right in rows if right in RANKS and (user, right) not in ours.held]:
-                yield Entity.PERMISSIONS, keys
+            surplus: list[Key] = [(id_,) for id_, user, right in rows if right in RANKS and (user, right) not in ours.held]
+            if surplus:
+                yield Entity.PERMISSIONS, surplus
         if source.has("dataset_permissions"):
             rows = source.tuples("SELECT user_id FROM dataset_permissions WHERE dataset_id = %s", ours.number)
-            if keys := [(ours.number, user) for (user,) in rows if user not in people]:
-                yield Entity.DATASET_PERMISSIONS, keys
-        if surplus := self._surplus_labels():
-            yield Entity.DATASET_TAGS, surplus
+            surplus = [(ours.number, user) for (user,) in rows if user not in people]
+            if surplus:
+                yield Entity.DATASET_PERMISSIONS, surplus
+        if labels := self._surplus_labels():
+            yield Entity.DATASET_TAGS, labels
 
     def _kept_labels(self, reader: OursReader, source: Snapshot) -> Mapping[int, str]:
         """The tags of the dataset there, with the label that each became."""
@@ -231,7 +233,7 @@ class ReverseDataset:
             if grant.user not in known:
                 continue  # who has no place there was told before
             if self._source.has("dataset_permissions"):
-                key = {"dataset_id": ours.number, "user_id": grant.user}
+                key: dict[str, object] = {"dataset_id": ours.number, "user_id": grant.user}
                 rows.put("dataset_permissions", key, {"permission_type": grant.right}, changing=("permission_type",))
             elif self._source.has("permissions"):
                 key = {

@@ -122,6 +122,6 @@ def doomed(source: Snapshot, versions: Sequence[int], dataset: int | None) -> It
             names = ", ".join(KEYS.get(table, ("id",)))
             where = condition.replace("%(versions)s", "%s").replace("%(dataset)s", "%s")
             subject: object = dataset if "%(dataset)s" in condition else list(versions)
-            keys = source.tuples(f"SELECT {names} FROM {table} WHERE {where}", subject)  # type: ignore[arg-type]  # noqa: S608 - constants
+            keys = source.tuples(f"SELECT {names} FROM {table} WHERE {where}", subject)  # noqa: S608 - constants
             if keys:
                 yield Entity(table), keys

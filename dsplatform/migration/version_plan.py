@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Transaction
 from dsplatform.core.types import ContentHash
+from dsplatform.migration.canonical import group_hash, row_hash
 from dsplatform.migration.columns import Columns, plain
 from dsplatform.migration.components import Composition, Part, compose
 from dsplatform.migration.landed_rows import IdMap
@@ -111,12 +112,12 @@ class Planner:
         facts = self._ask(groups)
         ours = VersionRows(self._tx).made_here([id_ for id_, _ in facts.known.values()])
         self._made |= VersionRows(self._tx).ancestors(ours)
-        for row, more in groups:
-            known = facts.known.get(row.key[0])
+        for group in groups:
+            known = facts.known.get(group.row.key[0])
             if known is not None and known[0] in ours:
-                self._made_here(row, more, known[0])
+                self._made_here(group, known[0])
             else:
-                self._one(facts, row, more)
+                self._one(facts, *group)
         changed = {version.id: version for version in self._plan.versions if not version.is_new}
         if changed:
             self._plan.repeats = True
@@ -201,19 +202,23 @@ class Planner:
             self._plan.revived.append(new_id)
         self._write(facts, row, more, columns, home, new_id, parent)
 
-    def _made_here(self, row: SourceRow, more: Sequence[SourceRow], new_id: int) -> None:
-        """A version that the way back brought there: here it stays as it was made. What was added to it there finds no place."""
-        kept = Finding(Reason.MADE_HERE, {})
-        self._plan.landed.append(Landed(Entity.VERSIONS, row.key, Outcome.MIGRATED, new_id, (kept,)))
-        for entity in {one.entity for one in more}:
-            rows = [one for one in more if one.entity == entity]
-            known = IdMap(self._tx).known(entity, [one.key for one in rows])
-            for one in rows:
-                if one.key in known and known[one.key].outcome is Outcome.MIGRATED:
-                    self._plan.landed.append(Landed(Entity(entity), one.key, Outcome.MIGRATED, new_id, (kept,)))
-                else:
-                    added = Finding(Reason.UNSUPPORTED, {"version_id": row.key[0], "why": "the version was made here, and does not change"})
-                    self._plan.landed.append(Landed(Entity(entity), one.key, Outcome.QUARANTINED, new_id, (added,)))
+    def _made_here(self, group: Group, new_id: int) -> None:
+        """A version that the way back brought there: here it stays as it was made. What changed about it there finds no place."""
+        before = IdMap(self._tx).known(Entity.VERSIONS, [group.row.key])[group.row.key]
+        why = {"version_id": group.row.key[0], "why": "the version was made here, and does not change"}
+        found: dict[bool, tuple[Outcome, tuple[Finding, ...]]] = {
+            True: (Outcome.MIGRATED, (Finding(Reason.MADE_HERE, {}),)),
+            False: (Outcome.QUARANTINED, (Finding(Reason.UNSUPPORTED, why),)),
+        }
+        explained = before.source_hash == group_hash(group)
+        for one in group.more:
+            known = IdMap(self._tx).known(one.entity, [one.key]).get(one.key)
+            is_as_before = known is not None and known.source_hash == row_hash(one)
+            is_same = is_as_before and known is not None and known.outcome is Outcome.MIGRATED
+            explained = explained or not is_as_before
+            self._plan.landed.append(Landed(Entity(one.entity), one.key, found[is_same][0], new_id, found[is_same][1]))
+        is_same = before.outcome is Outcome.MIGRATED and explained
+        self._plan.landed.append(Landed(Entity.VERSIONS, group.row.key, found[is_same][0], new_id, found[is_same][1]))
 
     def _is_taken(self, facts: _Facts, dataset_id: int, number: int) -> bool:
         holder = facts.holders.get((dataset_id, number))
