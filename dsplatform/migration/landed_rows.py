@@ -87,7 +87,9 @@ class IdMap:
         """Whether a row of one of these tables was read ever."""
         return bool(
             self._tx.scalar(
-                "SELECT EXISTS (SELECT 1 FROM legacy_id_map WHERE entity = ANY(CAST(:entities AS text[])))", entities=list(entities)
+                "SELECT EXISTS (SELECT 1 FROM unnest(CAST(:entities AS text[])) w(entity) "
+                "CROSS JOIN LATERAL (SELECT 1 FROM legacy_id_map m WHERE m.entity = w.entity LIMIT 1) one)",
+                entities=list(entities),
             )
         )
 

@@ -166,6 +166,7 @@ class _Pointers:
         for dataset, name in self._tx.tuples(
             "SELECT p.dataset_id, p.pointer_name FROM dataset_pointers p WHERE p.dataset_id = ANY(CAST(:ids AS bigint[])) AND EXISTS ("
             "SELECT 1 FROM legacy_id_map m WHERE m.entity = ANY(CAST(:tables AS text[])) AND m.new_id = p.dataset_id "
+            "AND m.new_id = ANY(CAST(:ids AS bigint[])) "
             "AND m.deleted_at IS NULL AND m.kept ->> 'pointer' = p.pointer_name "
             "AND NOT (m.entity = :entity AND m.legacy_id = ANY(CAST(:but AS text[]))))",
             ids=list(dataset_ids),

@@ -193,7 +193,8 @@ class Snapshot:
 
     def where(self, table: str, column: str, values: Sequence[int]) -> Sequence[SourceRow]:
         """The rows whose column has one of the values, in the order of the key."""
-        where = sql.SQL(" WHERE {} = ANY(%s::bigint[])").format(sql.Identifier(column))
+        # Not `= ANY`: where the column has no index, and is no bigint, each row would be compared with each value.
+        where = sql.SQL(" WHERE {} IN (SELECT unnest(%s::bigint[]))").format(sql.Identifier(column))
         return self._rows(table, where, [array_literal(list(values))]) if values else []
 
     def naming(self, table: str, column: str, values: Sequence[int]) -> set[int]:
