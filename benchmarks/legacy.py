@@ -19,7 +19,7 @@ from dsplatform_tests.legacy.generator import Built, build
 
 DSP = [sys.executable, "-m", "dsplatform"]
 DATASETS = 12_000
-FILES, LARGE = 400, 4
+FILES, LARGE = 400, 20
 
 
 @contextmanager
