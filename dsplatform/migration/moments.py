@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+_FIRST, _LAST = EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None)
 
 
 def instant(local: datetime, zone: ZoneInfo) -> tuple[datetime, bool]:
@@ -13,8 +14,10 @@ def instant(local: datetime, zone: ZoneInfo) -> tuple[datetime, bool]:
     forward would have shown is meant. At the ends of the calendar a time is moved inside by a day.
     """
     naive = local.replace(tzinfo=None, fold=0)
-    if not EARLIEST.replace(tzinfo=None) <= naive <= LATEST.replace(tzinfo=None):
+    if not _FIRST <= naive <= _LAST:
         return (EARLIEST if naive.year == 1 else LATEST), False
+    if zone.key == "UTC":  # the usual one: every row has a time or two
+        return naive.replace(tzinfo=UTC), True
     first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
     return first.astimezone(UTC), first.utcoffset() == second.utcoffset()
 

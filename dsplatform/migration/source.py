@@ -228,6 +228,8 @@ class Snapshot:
             if not piece:
                 return
             yield piece
+            if len(piece) < PIECE_BYTES:
+                return
             start += len(piece)
 
     def tuples(self, statement: LiteralString, *params: object, **names: str) -> list[tuple[Any, ...]]:
