@@ -172,7 +172,9 @@ def left_behind(old: Old) -> Sequence[Pair]:
         joins = ""
         if rule == "no_home":
             joins = f"LEFT JOIN legacy_quarantine w ON w.entity = '{entity}' AND w.legacy_id = m.legacy_id AND w.reason = m.reason"
-            columns += [_cell(old, entity, column, kind) for column, kind in old.columns(entity).items()]
+            # Whoever owns the legacy database names its columns: a name that would have to be quoted is no name of its.
+            known = {column: kind for column, kind in old.columns(entity).items() if column.isidentifier() and column.islower()}
+            columns += [_cell(old, entity, column, kind) for column, kind in known.items()]
         found.append(table_pair(entity, columns, new_joins=joins))
     return found
 

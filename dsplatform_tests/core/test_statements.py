@@ -13,6 +13,7 @@ SOURCE = Path(dsplatform.__file__).parent
 ASKING = {"execute", "rows", "row", "scalar", "tuples"}
 HERE = "it is written above, and looked at there"
 OURS = "names of our own in the child's own database, of which nobody else's rows are part"
+NAMED = "names of tables and columns of the legacy system's description, and texts of our own, chosen by the code"
 CHOSEN: dict[str, dict[str, str]] = {
     "core/database.py": {
         "sql": "what the callers give, which are looked at",
@@ -39,6 +40,81 @@ CHOSEN: dict[str, dict[str, str]] = {
     },
     "ingestion/repository.py": {"which": "a constant of the two callers"},
     "local.py": {"psycopg.sql.SQL('CREATE DATABASE {}').format(psycopg.sql.Identifier(name))": "the driver quotes it"},
+    "migration/changes.py": dict.fromkeys(("int(seconds * 1000)", "question", "settled", "statement"), "a constant, or a number of ours"),
+    "migration/checks.py": dict.fromkeys(("_MINE.format('p.dataset_id')", "_MINE.format('v.dataset_id')", "part", "question"), NAMED),
+    "migration/checksums.py": dict.fromkeys(("firsts", "new", "seconds", "wanted"), "numbers, which the two databases gave as such"),
+    "migration/landing_pointers.py": dict.fromkeys(("_TWINS[self.entity]", "self.entity"), NAMED),
+    "migration/landing_versions.py": dict.fromkeys(("overlays[version.overlay_hash]",), NAMED),
+    "migration/old_datasets.py": dict.fromkeys(
+        (
+            "' AND '.join(conditions)",
+            "ORDERS[order]",
+            "among_seen(actor)",
+            "direction",
+            "found",
+            "kept_instant('m', 'updated_at')",
+            "kept_time('m', 'created_at')",
+            "kept_time('m', 'updated_at')",
+            "name",
+            "shown('datasets', 'l.new_id')",
+            "shown('users', 'l.creator')",
+        ),
+        NAMED,
+    ),
+    "migration/old_files.py": dict.fromkeys(("where",), NAMED),
+    "migration/old_numbers.py": dict.fromkeys(("column", "entity"), NAMED),
+    "migration/people_rows.py": dict.fromkeys(("name", "table"), NAMED),
+    "migration/remembered_rows.py": dict.fromkeys(
+        (
+            "kept_time('m', 'created_at')",
+            "kept_time('m', 'ingestion_timestamp', 'created_at')",
+            "kept_time('m', 'last_updated_timestamp', 'updated_at')",
+            "kept_time('m', 'updated_at')",
+            "shown('dataset_versions', 'p.version_id')",
+            "shown('dataset_versions', 'v.id')",
+            "shown('dataset_versions', 'v.parent_version_id')",
+            "shown('datasets', 'd.id')",
+            "shown('datasets', 'v.dataset_id')",
+            "shown('roles', 'u.role_id')",
+            "shown('users', 'p.user_id')",
+            "shown('users', 'u.id')",
+            "shown('users', 'v.created_by')",
+        ),
+        NAMED,
+    ),
+    "migration/reverse.py": dict.fromkeys(("table",), NAMED),
+    "migration/reverse_account.py": dict.fromkeys(("step.entity",), NAMED),
+    "migration/reverse_ours.py": dict.fromkeys(
+        ("shown('datasets', 'd.id')", "shown('users', 'p.granted_by')", "shown('users', 'p.user_id')", "shown(str(entity), 'i')", "where"),
+        NAMED,
+    ),
+    "migration/reverse_rows.py": dict.fromkeys(
+        (
+            "names",
+            "sequence",
+            "sql.SQL('DELETE FROM {} WHERE {}').format(sql.Identifier(table), here)",
+            "sql.SQL('INSERT INTO {} ({}) VALUES ({})').format(sql.Identifier(table), sql.SQL(', ').join(map(sql.Identifier, row)), sql.SQL(', ').join(map(sql.Placeholder, row)))",
+            "sql.SQL('SELECT 1 FROM {} WHERE {}').format(sql.Identifier(table), here)",
+            "sql.SQL('UPDATE {} SET {} WHERE {} AND ({})').format(sql.Identifier(table), sql.SQL(', ').join((sql.SQL('{} = {}').format(sql.Identifier(name), sql.Placeholder(name)) for name in changed)), here, other)",
+            "statement",
+            "table",
+            "where",
+        ),
+        "the driver quotes it, or it is a name of the legacy system's description",
+    ),
+    "migration/settling.py": dict.fromkeys(("entity", "step.entity"), NAMED),
+    "migration/source.py": dict.fromkeys(
+        (
+            "declared",
+            "err.diag.message_primary",
+            "sql.SQL(' AND ').join(conditions)",
+            "sql.SQL(' WHERE ')",
+            "sql.SQL('CLOSE {}').format(cursor)",
+            "statement",
+        ),
+        "the driver quotes it",
+    ),
+    "migration/version_rows.py": dict.fromkeys(("free",), NAMED),
     "permissions/grant_rows.py": {
         "_CONFLICT[grantee.kind]": "one of a constant's",
         "_LOCKED[object_type]": "one of a constant's",
