@@ -93,9 +93,9 @@ CHOSEN: dict[str, dict[str, str]] = {
             "names",
             "sequence",
             "sql.SQL('DELETE FROM {} WHERE {}').format(sql.Identifier(table), here)",
-            "sql.SQL('INSERT INTO {} ({}) VALUES ({})').format(sql.Identifier(table), sql.SQL(', ').join(map(sql.Identifier, row)), sql.SQL(', ').join(map(sql.Placeholder, row)))",
+            "sql.SQL('INSERT INTO {} ({}) VALUES ({})').format(sql.Identifier(table), sql.SQL(', ').join(map(sql.Identifier, row)), sql.SQL(', ').join(map(sql.Placeholder, row)))",  # noqa: E501 - as it is written there
             "sql.SQL('SELECT 1 FROM {} WHERE {}').format(sql.Identifier(table), here)",
-            "sql.SQL('UPDATE {} SET {} WHERE {} AND ({})').format(sql.Identifier(table), sql.SQL(', ').join((sql.SQL('{} = {}').format(sql.Identifier(name), sql.Placeholder(name)) for name in changed)), here, other)",
+            "sql.SQL('UPDATE {} SET {} WHERE {} AND ({})').format(sql.Identifier(table), sql.SQL(', ').join((sql.SQL('{} = {}').format(sql.Identifier(name), sql.Placeholder(name)) for name in changed)), here, other)",  # noqa: E501
             "statement",
             "table",
             "where",
