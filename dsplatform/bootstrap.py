@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 from dsplatform.core import private_files
 from dsplatform.core.access import internal, requires_right
@@ -39,17 +40,6 @@ from dsplatform.files.stores import LocalStorage, StorageBackend
 from dsplatform.ingestion.s3_source import S3Drop
 from dsplatform.ingestion.service import IngestionService
 from dsplatform.ingestion.sources import Drop, DropFolder
-from dsplatform.migration.analysis import AnalysisService
-from dsplatform.migration.changes import ChangeLog
-from dsplatform.migration.locating import Locator
-from dsplatform.migration.model import Entity
-from dsplatform.migration.remembered import LegacyService
-from dsplatform.migration.reverse import Reverse
-from dsplatform.migration.service import MigrationService
-from dsplatform.migration.shadow import ShadowService
-from dsplatform.migration.source import LegacyDatabase
-from dsplatform.migration.switching import SwitchService
-from dsplatform.migration.validation import ValidationService
 from dsplatform.permissions.accounts import AccountService
 from dsplatform.permissions.attempts import Attempts
 from dsplatform.permissions.audit import AuditService
@@ -70,6 +60,15 @@ from dsplatform.versioning.deletion import DeletionService
 from dsplatform.versioning.protection import ProtectionService
 from dsplatform.versioning.service import VersionService
 from dsplatform.versioning.uploads import UploadService
+
+if TYPE_CHECKING:
+    from dsplatform.migration.analysis import AnalysisService
+    from dsplatform.migration.remembered import LegacyService
+    from dsplatform.migration.service import MigrationService
+    from dsplatform.migration.shadow import ShadowService
+    from dsplatform.migration.switching import SwitchService
+    from dsplatform.migration.validation import ValidationService
+    from dsplatform.migration.wiring import LegacySide
 
 SYSTEM = "system"
 """The built-in user."""
@@ -105,12 +104,6 @@ class Platform:
     conversions: ConversionService
     contracts: ContractService
     ingestion: IngestionService
-    legacy: LegacyService
-    shadow: ShadowService
-    migration: MigrationService
-    legacy_analysis: AnalysisService
-    validation: ValidationService
-    switching: SwitchService
     credential: str = field(default="", repr=False)
     """API token with which the command line acts; empty: as the user of the settings, without any."""
 
@@ -121,6 +114,47 @@ class Platform:
     @property
     def _access(self) -> AccessControl:
         return self.permissions
+
+    # --- for a legacy system ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def legacy_side(self) -> "LegacySide":
+        """Imported when it is asked for: every command would wait for it, and few need it."""
+        from dsplatform.migration.wiring import legacy_side
+
+        return legacy_side(self.settings, self.db, self.files, self.permissions, self.conversions, self.system)
+
+    @property
+    def legacy(self) -> "LegacyService":
+        """What old clients' programs know."""
+        return self.legacy_side.legacy
+
+    @property
+    def shadow(self) -> "ShadowService":
+        """How the legacy server's answers and ours compare."""
+        return self.legacy_side.shadow
+
+    @property
+    def migration(self) -> "MigrationService":
+        """Brings its data over."""
+        return self.legacy_side.migration
+
+    @property
+    def legacy_analysis(self) -> "AnalysisService":
+        """What it holds, and what is odd about it."""
+        return self.legacy_side.legacy_analysis
+
+    @property
+    def validation(self) -> "ValidationService":
+        """Compares it with its copy."""
+        return self.legacy_side.validation
+
+    @property
+    def switching(self) -> "SwitchService":
+        """Follows it, takes over from it, and gives back."""
+        return self.legacy_side.switching
+
+    # --- who acts, and what concerns all of it ---------------------------------------------------------------------------------
 
     @internal("it says who acts, before anything is asked for")
     def actor(self) -> Actor:
@@ -214,15 +248,6 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
         )
         subscribers[VersionCommitted] = {"schemas": schemas.on_version_committed}
         scrub = Scrub(db, storage, versions, permissions)
-        migration = _migration(settings, db, files, permissions)
-        validation = _validation(settings, db, files, permissions, migration)
-        changes = ChangeLog(settings.legacy_database_url, list(Entity))
-
-        def system() -> Actor:
-            with db.autocommit() as tx:
-                return permissions.actor(tx, SYSTEM)
-
-        reverse = _reverse(settings, db, changes, files, conversions, system)
         yield Platform(
             settings,
             db,
@@ -248,12 +273,6 @@ def bootstrap(settings: Settings, database_url: str, *, progress: Callable[[int]
             conversions,
             contracts,
             ingestion,
-            LegacyService(db, permissions, settings.legacy_timezone),
-            ShadowService(db, permissions),
-            migration,
-            AnalysisService(db, permissions, settings),
-            validation,
-            SwitchService(db, permissions, migration, changes, validation.against, reverse),
         )
 
 
@@ -262,32 +281,6 @@ def _storage(settings: Settings) -> StorageBackend:
     if settings.storage_url.startswith("s3://"):
         return S3Storage(S3Address.parse(settings.storage_url), settings.home / "spool")
     return LocalStorage(Path(settings.storage_url))
-
-
-def _migration(settings: Settings, db: Database, files: FileService, access: PermissionService) -> MigrationService:
-    """What brings over the legacy system of the settings."""
-    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
-    legacy = LegacyDatabase(settings.legacy_database_url)
-    return MigrationService(db, files, access, legacy, locator, ZoneInfo(settings.legacy_timezone))
-
-
-def _validation(
-    settings: Settings, db: Database, files: FileService, access: PermissionService, migration: MigrationService
-) -> ValidationService:
-    """What compares the legacy system of the settings with its copy."""
-    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
-    legacy, zone = LegacyDatabase(settings.legacy_database_url), ZoneInfo(settings.legacy_timezone)
-    return ValidationService(db, files, access, legacy, locator, zone, lambda actor: migration.migrate(actor).written)
-
-
-def _reverse(
-    settings: Settings, db: Database, changes: ChangeLog, files: FileService, tables: ConversionService, system: Callable[[], Actor]
-) -> Reverse:
-    """What brings the legacy system of the settings what changed here."""
-    locator = Locator(settings.legacy_roots, settings.legacy_base, settings.legacy_mounts)
-    folder = settings.legacy_base or next(iter(settings.legacy_roots), None)
-    legacy, zone = LegacyDatabase(settings.legacy_database_url), ZoneInfo(settings.legacy_timezone)
-    return Reverse(db, changes, legacy, locator, files, tables, folder, zone, system)
 
 
 def _drop(settings: Settings) -> Drop:

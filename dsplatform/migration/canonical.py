@@ -86,10 +86,6 @@ def _holdable(text: str) -> bool:
     return "\0" not in text
 
 
-_CAREFUL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-_QUICK = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False, default=plain)
-
-
 def as_json(value: Any) -> str:
     """The value as a text that the database takes for jsonb; always the same for the same value."""
     try:

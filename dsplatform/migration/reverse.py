@@ -9,8 +9,6 @@ following the legacy system begins from what it was given. What that system has 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Database
@@ -18,8 +16,6 @@ from dsplatform.core.domain import Actor
 from dsplatform.core.interfaces import FileKeeper
 from dsplatform.migration.canonical import group_hash, row_hash
 from dsplatform.migration.changes import ChangeLog
-from dsplatform.migration.lander import Lander
-from dsplatform.migration.locating import Locator
 from dsplatform.migration.model import Entity, Group, Key
 from dsplatform.migration.old_numbers import APART
 from dsplatform.migration.people_rows import PeopleRows
@@ -29,11 +25,10 @@ from dsplatform.migration.reverse_files import ReverseFiles, Tables
 from dsplatform.migration.reverse_ours import Ours, OursReader
 from dsplatform.migration.reverse_people import ReversePeople
 from dsplatform.migration.reverse_rows import ReverseRows
+from dsplatform.migration.routing_rows import Master
 from dsplatform.migration.run_rows import Runs
-from dsplatform.migration.service import LOCK, AlreadyRunning
+from dsplatform.migration.service import MigrationService, Session
 from dsplatform.migration.source import LegacyDatabase, Snapshot
-from dsplatform.migration.step import Step, Surroundings
-from dsplatform.migration.steps import every_step
 
 LED = ("users", "datasets", "dataset_versions")
 """Tables whose ids both systems give out."""
@@ -47,7 +42,7 @@ class Reverse:
         db: Database,
         log: ChangeLog,
         legacy: LegacyDatabase,
-        locator: Locator,
+        migration: MigrationService,
         files: FileKeeper,
         tables: Tables,
         folder: Path | None,
@@ -58,8 +53,7 @@ class Reverse:
         self._db = db
         self._log = log
         self._legacy = legacy
-        self._locator = locator
-        self._keeper = files
+        self._migration = migration
         self._files = ReverseFiles(tables, files, folder)
         self._zone = zone
         self._system = system
@@ -67,34 +61,16 @@ class Reverse:
     def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
         """These datasets and users, as they are now. Answers, in sentences, what the legacy system cannot express. Repeating it is
         harmless. Raises `AlreadyRunning`, `Unavailable`."""
-        with self._db.advisory_lock(LOCK) as held:
-            if not held:
-                raise AlreadyRunning("another process is bringing the legacy system over: wait for its end, see `dsplatform legacy status`")
-            unsaid: dict[str, None] = {}
-            if datasets or users:
-                with self._run(actor, len(datasets), len(users)) as work:
-                    unsaid |= dict.fromkeys(work.people(users, users))
-                    for dataset in sorted(datasets):
-                        unsaid |= dict.fromkeys(work.dataset(dataset))
-            self._lead()
+        unsaid: dict[str, None] = {}
+        if datasets or users:
+            about = {"datasets": len(datasets), "users": len(users)}
+            with self._migration.session(actor, "reverse", about, master=Master.NEW) as session:
+                work = _Work(self._db, self._log, self._legacy, self._files, self._zone, self._system(), session)
+                unsaid |= dict.fromkeys(work.people(users, users))
+                for dataset in sorted(datasets):
+                    unsaid |= dict.fromkeys(work.dataset(dataset))
+        self._lead()
         return list(unsaid)
-
-    @contextmanager
-    def _run(self, actor: Actor, datasets: int, users: int) -> Iterator["_Work"]:
-        with self._legacy.snapshot() as source:
-            generation, tables = source.generation, source.tables
-        run_id = uuid4()
-        with self._db.transaction() as tx:
-            Runs(tx).begin(run_id, "reverse", generation, actor.user_id)
-        around = Surroundings(self._db, self._legacy, generation, self._keeper, self._locator, self._zone, actor)
-        steps = {step.entity: step for step in every_step(around) if step.entity in tables}
-        state = "failed"
-        try:
-            yield _Work(self._db, self._log, self._legacy, self._files, self._zone, self._system(), Lander(self._db, run_id), steps)
-            state = "done"
-        finally:
-            with self._db.transaction() as tx:
-                Runs(tx).end(run_id, state, {"state": state, "datasets": datasets, "users": users})
 
     def _lead(self) -> None:
         """Where nothing changes here any more: the legacy system goes on above all ids that it was given, and we again far above it."""
@@ -126,8 +102,7 @@ class _Work:
         files: ReverseFiles,
         zone: ZoneInfo,
         system: Actor,
-        lander: Lander,
-        steps: Mapping[Entity, Step[Any]],
+        session: Session,
     ) -> None:
         self._db = db
         self._log = log
@@ -135,8 +110,8 @@ class _Work:
         self._files = files
         self._zone = zone
         self._system = system
-        self._lander = lander
-        self._steps = steps
+        self._lander = session.lander
+        self._steps = {step.entity: step for step in session.steps}
 
     @contextmanager
     def _account(self) -> Iterator[tuple[Snapshot, ReverseAccount]]:

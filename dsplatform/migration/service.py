@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 LOCK = "legacy migration"
 """The advisory lock that whoever writes by this module holds."""
 OPERATE = PlatformRight.OPERATE
+OTHERWISE = {
+    Master.NEW: "writes come here since the switch, and would be overwritten: `dsplatform legacy rollback` goes back",
+    Master.LEGACY: "the legacy system is written to: there is nothing to bring back",
+}
+"""Why a run cannot be, by the system that is written to."""
 StepsOf = Callable[[Surroundings], Sequence[Step[Any]]]
 
 
@@ -147,9 +152,12 @@ class MigrationService:
 
     @internal("the services of the migration ask for it, on behalf of whoever called them")
     @contextmanager
-    def session(self, actor: Actor, kind: str) -> Iterator[Session]:
-        """A run of this kind, in which rows are settled; nobody else runs meanwhile. Raises `AlreadyRunning`, `Unavailable`."""
-        with self._session(actor, kind, {}) as (session, report):
+    def session(
+        self, actor: Actor, kind: str, about: Mapping[str, Any] | None = None, *, master: Master = Master.LEGACY
+    ) -> Iterator[Session]:
+        """A run of this kind, in which rows are settled, while that system is written to; nobody else runs meanwhile. Raises
+        `AlreadyRunning`, `Conflict` where the other one is written to, `Unavailable`."""
+        with self._session(actor, kind, about or {}, master) as (session, report):
             yield session
             report["state"] = "done"
 
@@ -220,14 +228,17 @@ class MigrationService:
     # --- a run -----------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _session(self, actor: Actor, kind: str, about: Mapping[str, Any]) -> Iterator[tuple[Session, dict[str, Any]]]:
+    def _session(
+        self, actor: Actor, kind: str, about: Mapping[str, Any], master: Master = Master.LEGACY
+    ) -> Iterator[tuple[Session, dict[str, Any]]]:
         """Holds the lock, and writes down how it began and ended. The report's `state` is `done` or `stopped` where the block says so."""
         with self._db.advisory_lock(LOCK) as held:
             if not held:
                 raise AlreadyRunning("another process is bringing the legacy system over: wait for its end, see `dsplatform legacy status`")
             with self._db.autocommit() as tx:
-                if RoutingRow(tx).get().master is Master.NEW:
-                    raise Conflict("writes come here since the switch, and would be overwritten: `dsplatform legacy rollback` goes back")
+                found = RoutingRow(tx).get().master
+            if found is not master:
+                raise Conflict(OTHERWISE[found])
             with self._legacy.snapshot() as source:
                 generation, tables = source.generation, source.tables
             run_id = uuid4()

@@ -232,5 +232,11 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_platform_loads_nothing_for_a_legacy_system_unless_asked() -> None:
+    code = "import sys, dsplatform.bootstrap; print([name for name in sys.modules if name.startswith('dsplatform.migration')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_version_can_be_asked(run: Run) -> None:
     assert run("--version").stdout.startswith("dsplatform 0.")

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from typer.testing import Result
 
+from dsplatform.core import migrations
 from dsplatform.core.database import Database
 from dsplatform.core.domain import AuditEntry
 from dsplatform.core.errors import Denied, Invalid
+from dsplatform.core.roles import ROLE
 from dsplatform.permissions.service import keep
 from dsplatform_tests import make
 
@@ -73,9 +76,9 @@ def test_who_lacks_the_right_is_denied(log: Run, monkeypatch: pytest.MonkeyPatch
     with Database(database_url) as db, db.transaction() as tx:
         tx.execute("INSERT INTO users (username, role_id) SELECT 'eve', id FROM roles WHERE role_name = 'editor'")
     monkeypatch.setenv("DSPLATFORM_USER", "eve")
-    for command in ("log", "verify", "export"):
+    for verb in ("log", "verify", "export"):
         with pytest.raises(Denied, match="'audit'"):
-            log("audit", command)
+            log("audit", verb)
 
 
 def test_the_status_says_as_whom_the_services_work(run: Run, monkeypatch: pytest.MonkeyPatch, empty_database_url: str) -> None:
@@ -89,11 +92,11 @@ def test_the_status_says_as_whom_the_services_work(run: Run, monkeypatch: pytest
 def test_the_upgrade_uses_the_owners_login(run: Run, monkeypatch: pytest.MonkeyPatch, database_url: str, owner_url: str) -> None:
     """The services' login may not change the schema; whoever has both need not think of it."""
     with Database(owner_url, as_login=True) as db, db.transaction() as tx:
-        tx.execute("DROP TRIGGER audit_log_only_grows ON audit_log")
-        tx.execute("DROP TRIGGER audit_seals_only_grows ON audit_seals")
-        tx.execute("DROP FUNCTION refuse_change()")
-        tx.execute("UPDATE alembic_version SET version_num = '0004'")
+        tx.execute("DROP SCHEMA public CASCADE")
+        tx.execute("CREATE SCHEMA public")
+        tx.execute(f"GRANT USAGE ON SCHEMA public TO {ROLE}")
+    command.upgrade(migrations._config(owner_url), "0005")
     with pytest.raises(Denied, match="DSPLATFORM_OWNER_DATABASE_URL"):
         run("db", "upgrade")
     monkeypatch.setenv("DSPLATFORM_OWNER_DATABASE_URL", owner_url)
-    assert "(was 0004)" in run("db", "upgrade").stdout
+    assert "(was 0005)" in run("db", "upgrade").stdout

@@ -21,6 +21,7 @@ from dsplatform.core.roles import ROLE
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import PlatformRight
 from dsplatform.embedded import EmbeddedPostgres
+from dsplatform.migration.wiring import LegacySide
 from dsplatform.permissions.model import MissingRight
 from dsplatform.permissions.service import keep
 from dsplatform_tests import conftest, make
@@ -28,7 +29,9 @@ from dsplatform_tests.guards.cases import ADMIN, CASES, ELSEWHERE, READ, WRITE, 
 from dsplatform_tests.guards.world import CANARY, PASSING, World, built, dump, last, noted
 
 SOURCE = Path(dsplatform.__file__).parent
-SERVICES = {field.name: field.type for field in fields(Platform) if field.name not in {"settings", "db", "credential"}}
+SERVICES = {
+    field.name: field.type for field in (*fields(Platform), *fields(LegacySide)) if field.name not in {"settings", "db", "credential"}
+}
 
 
 def methods(service: str) -> dict[str, Callable[..., object]]:

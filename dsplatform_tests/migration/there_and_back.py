@@ -14,7 +14,6 @@ from dsplatform.bootstrap import Platform
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import CommitMode, DatasetRef
 from dsplatform.migration.changes import ChangeLog
-from dsplatform.migration.locating import Locator
 from dsplatform.migration.model import Entity, Reason
 from dsplatform.migration.reverse import Reverse
 from dsplatform.migration.source import LegacyDatabase
@@ -42,9 +41,8 @@ class Side:
         self.log = ChangeLog(url, list(Entity))
         self.migration = migration(platform, url, folder, base=folder, mounts=built.mounts, zone=generator.TIMEZONE)
         self.validation = validation(platform, url, folder, mounts=built.mounts, zone=generator.TIMEZONE)
-        locator = Locator((folder,), folder, built.mounts)
         self.reverse = Reverse(
-            platform.db, self.log, LegacyDatabase(url), locator, platform.files, platform.conversions, folder,
+            platform.db, self.log, LegacyDatabase(url), self.migration, platform.files, platform.conversions, folder,
             ZoneInfo(generator.TIMEZONE), platform.system,
         )  # fmt: skip
         self.service = SwitchService(platform.db, platform.permissions, self.migration, self.log, self.validation.against, self.reverse)
