@@ -21,7 +21,6 @@ from dsplatform.permissions.model import MissingRight
 from dsplatform_tests.legacy import generator
 from dsplatform_tests.legacy.ddl import connected
 from dsplatform_tests.legacy.generator import Built
-from dsplatform_tests.legacy.writers import Writers
 from dsplatform_tests.migration.make import migration
 
 ANY = tuple(Reason)
@@ -328,53 +327,3 @@ def _staged(side: Side) -> int:
 
 def _make(side: Side, name: str) -> None:
     side.platform.datasets.create_dataset(side.actor, name)
-
-
-# --- both systems at work --------------------------------------------------------------------------------------------------------
-
-
-def test_with_eight_live_writers_nothing_is_missing_nothing_stale_and_writes_wait_for_seconds(
-    platform: Platform, legacy_url: str, legacy_folder: Path
-) -> None:
-    """The whole way: capture, migration, following and switch while eight clients write to the legacy system."""
-    side = Side(platform, generator.build(legacy_url, legacy_folder, "G1b", datasets=20, oddities=False))
-    side.service.capture(side.actor)
-    with Writers(legacy_url, legacy_folder, 8, longest=0.3, pause=0.15) as writers:
-        side.migration.migrate(side.actor, accept=ANY)
-        while writers.transactions < 100:
-            side.service.follow(side.actor)
-        side.settle_findings()
-        switched = side.service.switch(side.actor)
-    assert switched.refused_seconds < 5
-    _is_equal(side)
-    waiting = dict(side.migration.status(side.actor).waiting)
-    waiting.pop("unknown_resource", None)  # rights on datasets that were deleted there (D22)
-    # An upload that the gate cut in two was answered with an error: its version is there, its file was moved, and its row does not say so.
-    assert waiting.pop("missing_bytes", 0) <= len(writers.logs)
-    assert waiting == {}
-
-
-QUESTIONS = {
-    "datasets": "SELECT id FROM datasets WHERE deleted_at IS NULL",
-    "dataset_versions": """
-        SELECT v.id FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.purged_at IS NULL AND d.deleted_at IS NULL
-    """,
-    "users": """
-        SELECT CAST(legacy_id AS bigint) FROM legacy_id_map JOIN users u ON u.id = new_id WHERE entity = 'users' AND deleted_at IS NULL
-    """,
-}
-"""What of ours are the rows of a legacy table."""
-
-
-def _is_equal(side: Side) -> None:
-    """Every row of the legacy system is here as it is there, by questions of this test's own."""
-    for table, ours in QUESTIONS.items():
-        there = {row[0] for row in side.run(f"SELECT id FROM {table}")}
-        with side.platform.db.autocommit() as tx:
-            here = {row[0] for row in tx.tuples(ours)}
-        assert here == there, table
-    heads = "SELECT dataset_id, pointer_name, {} FROM dataset_pointers WHERE pointer_name = 'main' ORDER BY 1, 2"
-    there_heads = side.run(heads.format("dataset_version_id"))
-    with side.platform.db.autocommit() as tx:
-        here_heads = {(dataset, name): version for dataset, name, version in tx.tuples(heads.format("version_id"))}
-    assert all(here_heads[dataset, name] == version for dataset, name, version in there_heads)
