@@ -6,6 +6,7 @@ An error is never the end of a table: what does not answer is asked again, and t
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Unavailable
 from dsplatform.migration.landed_rows import IdMap, Quarantine
 from dsplatform.migration.lander import Figures, Lander, wait
-from dsplatform.migration.model import Entity, Group, Key, SourceRow, meaning
+from dsplatform.migration.model import Entity, Group, Key, meaning
 from dsplatform.migration.run_rows import Checkpoint, Checkpoints, RunEnded
 from dsplatform.migration.settling import Settling
 from dsplatform.migration.source import LegacyDatabase, Snapshot
@@ -90,29 +91,34 @@ class Backfill:
         """Batch after batch, each from a moment of the legacy database that is not old. After an empty reading: whether it came to where
         the table ends."""
         with ExitStack() as moment:
-            source, until = self._moment(moment)
+            source, reader, until = self._moment(moment)
             checkpoint = self._begun(step, source)
             last_key, read = checkpoint.last_key, checkpoint.rows_read
             totals = {entity: source.count(entity) for entity in (step.entity, *step.attached) if source.has(entity)}
             repeats = self._repeats(step)
             self._pace.progress(step.entity, read, totals[step.entity])
             self._look(totals)
-            while rows := source.batch(step.entity, last_key, step.batch):
+            groups = _groups(step, source, last_key)
+            while groups:
                 found = self._lander.found
                 self._lander.landed.clear()
-                self._land(step, source, rows, last_key)
+                next_key = groups[-1].row.key
+                # The next ones are read, mostly by the legacy server, while ours is writing these.
+                coming = reader.submit(_groups, step, source, next_key) if time.monotonic() < until else None
+                self._land(step, source, groups, last_key)
                 if repeats and (changed := list(self._lander.landed)):
                     self._settling.follow(source, step, changed)
-                last_key, read = rows[-1].key, read + len(rows)
+                last_key, read = next_key, read + len(groups)
                 self._failures = 0
                 self._pace.progress(step.entity, read, max(read, totals[step.entity]))
                 if self._lander.found > found:
                     self._look(totals)
                 wait(self._pace.pause_seconds, self._pace.is_over)
                 self._go_on()
-                if time.monotonic() > until:
+                if coming is None:
                     moment.close()
-                    source, until = self._moment(moment)
+                    source, reader, until = self._moment(moment)
+                groups = coming.result() if coming else _groups(step, source, last_key)
             high_key = source.high_key(step.entity)
             if high_key is not None and (last_key is None or last_key < high_key):
                 return False
@@ -138,11 +144,12 @@ class Backfill:
             raise RunEnded("another run of the migration has begun meanwhile: this one ends here, what it did is kept")
         return checkpoint
 
-    def _moment(self, stack: ExitStack) -> tuple[Snapshot, float]:
-        return stack.enter_context(self._legacy.snapshot()), time.monotonic() + SNAPSHOT_SECONDS
+    def _moment(self, stack: ExitStack) -> tuple[Snapshot, Executor, float]:
+        """A moment of the legacy database, a thread that reads from it, and until when."""
+        source = stack.enter_context(self._legacy.snapshot())
+        return source, stack.enter_context(ThreadPoolExecutor(1, "legacy-reader")), time.monotonic() + SNAPSHOT_SECONDS
 
-    def _land(self, step: Step[Any], source: Snapshot, rows: Sequence[SourceRow], last_key: Key | None) -> None:
-        groups = step.gather(source, list({row.key: row for row in rows}.values()))
+    def _land(self, step: Step[Any], source: Snapshot, groups: Sequence[Group], last_key: Key | None) -> None:
         self._settling.needed(source, step, groups)
         keys = [group.row.key for group in groups]
         before = dict(zip(keys, [last_key, *keys], strict=False))
@@ -170,3 +177,8 @@ class Backfill:
     def _go_on(self) -> None:
         if self._pace.is_over():
             raise Stopped
+
+
+def _groups(step: Step[Any], source: Snapshot, after: Key | None) -> Sequence[Group]:
+    """The next batch: each key once, with what lands together with it. Empty: as this moment has it, the table is at its end."""
+    return step.gather(source, list({row.key: row for row in source.batch(step.entity, after, step.batch)}.values()))

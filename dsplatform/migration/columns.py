@@ -77,6 +77,8 @@ class Columns:
 
     def landed(self, entity: Entity, key: Key, new_id: int | None) -> Landed:
         """What became of the row, by what was noted: it waits for a decision where one of its findings needs one."""
+        if not self.findings:
+            return Landed(entity, key, Outcome.MIGRATED, new_id, (), self.kept or None)
         waiting = [finding for finding in self.findings if meaning(finding.reason).needs_decision]
         others = [finding for finding in self.findings if finding not in waiting]
         outcome = Outcome.QUARANTINED if waiting else Outcome.MIGRATED

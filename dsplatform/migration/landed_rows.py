@@ -10,6 +10,7 @@ from dsplatform.core.database import Row, Transaction
 from dsplatform.core.domain import ValueObject
 from dsplatform.migration.canonical import as_json
 from dsplatform.migration.model import Entity, Gone, Key, Outcome, key_of, legacy_id
+from dsplatform.migration.source import KEY_SUM
 
 BY_RULE = "recorded by rule"
 SETTLED = "no longer so"
@@ -176,6 +177,14 @@ class IdMap:
                 version=version,
                 run=run_id,
             )
+
+    def key_sum(self, entity: str) -> tuple[int, int]:
+        """Of the rows that are there as far as is known, what `Snapshot.key_sum` says of the table."""
+        ((count, total),) = self._tx.tuples(
+            f"SELECT {KEY_SUM} FROM legacy_id_map WHERE entity = :entity AND deleted_at IS NULL",  # noqa: S608 - a constant
+            entity=entity,
+        )
+        return int(count), int(total)
 
     def page(self, entity: str, after: str, limit: int) -> Sequence[str]:
         """Legacy ids of rows that are there as far as is known, in the order of their text."""

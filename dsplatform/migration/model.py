@@ -35,6 +35,8 @@ class Generation(StrEnum):
 class Entity(StrEnum):
     """The legacy tables, in the order in which they come along: what others refer to comes first."""
 
+    __hash__ = str.__hash__  # an enumeration's own is a call of Python, and every row asks several times
+
     ROLES = "roles"
     USERS = "users"
     FILES = "files"
@@ -202,6 +204,8 @@ RULES: Mapping[Rule, Meaning] = {
     Rule.OVERLAY: Meaning("the overlay's file was never written; versions have overlays of ours", "nothing", False),
 }
 
+KEY_TELLS_ALL = frozenset({Entity.SCHEMAS})
+"""Tables of whose rows only the key is read, because nothing else of them decides or is kept."""
 KEPT_WHOLE = frozenset({Rule.NO_HOME, Rule.ORPHAN_FILE})
 """Of what is left behind by these rules the whole row is kept, to look at."""
 
@@ -213,8 +217,7 @@ def meaning(code: str) -> Meaning:
     return _MEANINGS[code]
 
 
-@dataclass(frozen=True)
-class SourceRow:
+class SourceRow(NamedTuple):
     """A row of the legacy database, as it is now."""
 
     entity: str

@@ -21,7 +21,7 @@ from dsplatform.core.array_literals import array_literal
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.migration.catalogue import KEYS, read
 from dsplatform.migration.cells import as_json, one_by_one
-from dsplatform.migration.model import BCRYPT, SALT, SECRET, Generation, SourceRow
+from dsplatform.migration.model import BCRYPT, KEY_TELLS_ALL, SALT, SECRET, Generation, SourceRow
 
 __all__ = ["KEYS", "Inline", "LegacyDatabase", "LegacyUnsupported", "Snapshot"]
 
@@ -30,6 +30,9 @@ PORTION_BYTES = 32 * 1024 * 1024
 STREAMED = 5_000
 PIECE_BYTES = 8 * 1024 * 1024
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+KEY_SUM: LiteralString = "count(*), coalesce(sum(('x' || left(md5(legacy_id), 15))::bit(60)::bigint), 0)"
+"""Of a column of keys as `model.legacy_id` writes them: their number, and the sum of 60 bits of a hash of each. Two sets of keys that agree
+in both are the same, but by a chance of 1 in 10^18."""
 
 
 class LegacyUnsupported(Invalid):
@@ -96,7 +99,7 @@ class LegacyDatabase:
 
 
 class Snapshot:
-    """One moment of the legacy database. For one thread."""
+    """One moment of the legacy database. Threads that share it wait for each other, question by question."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -182,6 +185,16 @@ class Snapshot:
         )
         return self._fetch(statement, after or ())[1]
 
+    def key_sum(self, table: str) -> tuple[int, int]:
+        """How many keys the table has, and a sum that tells these from other ones, by `KEY_SUM`."""
+        key = self._tables[table].key
+        text = sql.SQL(" || ':' || ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in key)
+        keys = sql.SQL("SELECT {}{} AS legacy_id FROM {}").format(
+            sql.SQL("" if self.single(table) else "DISTINCT "), text, sql.Identifier(table)
+        )
+        ((count, total),) = self._fetch(sql.SQL("SELECT {} FROM ({}) k").format(sql.SQL(KEY_SUM), keys), ())[1]
+        return int(count), int(total)
+
     def there(self, table: str, keys: Sequence[tuple[int, ...]]) -> set[tuple[int, ...]]:
         """Those of the keys that the table has."""
         key = self._tables[table].key
@@ -262,12 +275,13 @@ class Snapshot:
 
     def _rows(self, table: str, where: sql.Composable, params: Sequence[object], *, limit: int | None = None) -> Sequence[SourceRow]:
         known = self._tables[table]
-        inline = [column for column in known.columns if known.types[column] == "bytea"]
-        listed = sql.SQL(", ").join(self._digested(c) if c in inline else sql.Identifier(c) for c in known.columns)
+        wanted = known.key if table in KEY_TELLS_ALL else known.columns
+        inline = [column for column in wanted if known.types[column] == "bytea"]
+        listed = sql.SQL(", ").join(self._digested(c) if c in inline else sql.Identifier(c) for c in wanted)
         part = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(listed, sql.Identifier(table), where, _names(known.key))
         if limit is not None:
             part += sql.SQL(" FETCH FIRST {} ROWS " + ("ONLY" if known.single else "WITH TIES")).format(sql.Literal(limit))
-        statement = sql.SQL("SELECT s.*, {} FROM ({}) s ORDER BY {}").format(self._row_digest(known.columns), part, _names(known.key))
+        statement = sql.SQL("SELECT s.*, {} FROM ({}) s ORDER BY {}").format(self._row_digest(wanted), part, _names(known.key))
         columns, rows, broken = self._fetch(statement, params)
         names = columns[:-1]
         at_key = [names.index(column) for column in known.key]

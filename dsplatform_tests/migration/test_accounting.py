@@ -1,5 +1,6 @@
 """The accounting: each row of the legacy database ends in exactly one way, whatever the rows are and whatever a step makes of them."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Transaction
 from dsplatform.core.domain import Actor
-from dsplatform.migration.accounting import AccountingBroken
+from dsplatform.migration.accounting import Accounting, AccountingBroken
 from dsplatform.migration.landed_rows import IdMap
-from dsplatform.migration.model import Entity, Finding, Group, Landed, Outcome, Reason, Rule
+from dsplatform.migration.model import Entity, Finding, Group, Landed, Outcome, Reason, Rule, SourceRow, legacy_id
+from dsplatform.migration.source import LegacyDatabase, Snapshot
 from dsplatform.migration.step import Prepared, Step
 from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import build
@@ -96,6 +98,48 @@ def test_a_row_that_ended_nowhere_stops_everything(platform: Platform, system: A
     assert rows(platform, "SELECT DISTINCT entity FROM legacy_id_map") == [("roles",)]
     monkeypatch.undo()
     assert migration.migrate(system).state == "done"
+
+
+def test_keys_are_walked_only_where_their_sums_differ(
+    platform: Platform, system: Actor, legacy_url: str, legacy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables with keys of one column and of two."""
+    built = build(legacy_url, legacy_folder, "G1a", datasets=3, oddities=False)
+    legacy = LegacyDatabase(built.url)
+    make.migration(platform, built.url, legacy_folder, base=legacy_folder).migrate(system)
+    accounting, tables = Accounting(platform.db, legacy), ("dataset_version_files", "users")
+    with legacy.snapshot() as source:
+        monkeypatch.setattr(Snapshot, "keys", None)
+        assert [list(accounting.differences(source, Entity(table))) for table in tables] == [[], []]
+        monkeypatch.undo()
+        for table in tables:
+            ((lost,),) = rows(
+                platform,
+                "UPDATE legacy_id_map SET legacy_id = regexp_replace(legacy_id, '^', '77') WHERE (entity, legacy_id) = (SELECT entity, "
+                f"max(legacy_id) FROM legacy_id_map WHERE entity = '{table}' GROUP BY entity) RETURNING substr(legacy_id, 3)",
+            )
+            found = [legacy_id(key) for keys in accounting.differences(source, Entity(table)) for key in keys]
+            assert found == [lost, f"77{lost}"]
+
+
+def test_a_batch_is_read_while_the_one_before_it_lands(platform: Platform, system: Actor, url: str) -> None:
+    came = [threading.Event() for _ in range(4)]
+
+    class Patient(Fate):
+        def gather(self, source: Snapshot, found: Sequence[SourceRow]) -> Sequence[Group]:
+            next(event for event in came if not event.is_set()).set()
+            return super().gather(source, found)
+
+        def land(self, tx: Transaction, groups: Sequence[Group], prepared: Prepared[None]) -> Iterable[Landed]:
+            assert came[groups[-1].row.key[0] // 3].wait(30)
+            return [Landed(self.entity, group.row.key, Outcome.MIGRATED) for group in groups]
+
+    with psycopg.connect(plain(url)) as connection:
+        connection.execute("DELETE FROM users")
+        connection.execute("DELETE FROM roles")
+        connection.execute("INSERT INTO roles (id, role_name) SELECT i, 'role ' || i FROM generate_series(1, 8) i")
+    make.migration(platform, url, steps=lambda _: [Patient()]).migrate(system)
+    assert rows(platform, "SELECT count(*) FROM legacy_id_map WHERE outcome = 'migrated'") == [(8,)]
 
 
 @pytest.mark.parametrize("mistake", ["twice", "not at all", "of another"])

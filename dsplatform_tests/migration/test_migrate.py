@@ -332,6 +332,22 @@ def test_an_empty_answer_before_the_end_is_no_end(
     assert (lies, read) == ([0], [(built.counts["files"],)])
 
 
+def test_a_moment_of_the_legacy_database_is_not_kept_for_long(
+    system: Actor, migration: MigrationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, asked = Snapshot.batch, list[Snapshot]()
+
+    def noting(self: Snapshot, *args: Any, **kwargs: Any) -> Any:
+        asked.append(self)
+        return batch(self, *args, **kwargs)
+
+    monkeypatch.setattr(backfill, "SNAPSHOT_SECONDS", 0)
+    monkeypatch.setattr(Snapshot, "batch", noting)
+    assert migration.migrate(system).state == "done"
+    assert len(set(map(id, asked))) == len(asked)
+    assert migration.migrate(system).written == 0
+
+
 def test_it_pauses_between_batches(system: Actor, migration: MigrationService, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(backfill, "wait", lambda seconds, _: pauses.append(seconds))

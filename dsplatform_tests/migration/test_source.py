@@ -191,6 +191,18 @@ def test_rows_of_one_key_come_together_where_the_table_allows_them(legacy_url: s
         assert [row.key for row in found.batch("dataset_version_files", first[-1].key, 2)] == [(2, 1)]
 
 
+def test_where_the_key_tells_all_nothing_else_is_read(legacy_url: str) -> None:
+    tables(
+        legacy_url,
+        "CREATE TABLE dataset_schema_versions (id serial PRIMARY KEY, schema_data jsonb)",
+        "INSERT INTO dataset_schema_versions (schema_data) VALUES ('{}'), ('[1]')",
+    )
+    with LegacyDatabase(legacy_url).snapshot() as found:
+        first, second = found.batch("dataset_schema_versions", None, 10)
+        assert (first.values, second.values) == ({"id": 1}, {"id": 2})
+        assert first.digest != second.digest
+
+
 def test_long_rows_come_a_few_at_a_time(legacy_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "PORTION_BYTES", 400_000)
     tables(
