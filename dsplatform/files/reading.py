@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import stat
 import sys
@@ -199,12 +200,15 @@ def windows(sources: Sequence[Source], *, small: int, held: int) -> Iterator[tup
 
 
 def _size(source: Source) -> int:
-    """A reader's is known where it is a regular file, else it is taken for large; what is wrong with a path is said when it is taken."""
+    """A reader's is known where it is a regular file or memory, else it is taken for large; what is wrong with a path is said when it is
+    taken."""
     if isinstance(source, (str, Path)):
         try:
             return os.stat(source, follow_symlinks=False).st_size
         except OSError:
             return 0
+    if isinstance(source, io.BytesIO):
+        return source.getbuffer().nbytes
     try:
         status = os.fstat(source.fileno())
     except (AttributeError, OSError, ValueError):

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsplatform.core.errors import Unavailable
+from dsplatform.core.values import Source
 from dsplatform.files import reading
 from dsplatform.files.model import HEAD_BYTES
-from dsplatform.files.reading import CHUNK_BYTES, SourceRefused, Taken, take
+from dsplatform.files.reading import CHUNK_BYTES, SourceRefused, Taken, take, windows
 
 SMALL = 1000
 
@@ -288,3 +289,13 @@ def test_a_reader_that_does_not_wait_is_refused_and_not_cut_short(tmp_path: Path
 
     with pytest.raises(SourceRefused, match="does not wait"):
         take(Impatient(b"abcdef"), lambda: tmp_path / "spool", 1024, lambda _: None)
+
+
+def test_windows_hold_so_many_bytes_and_know_what_is_large(tmp_path: Path) -> None:
+    """A reader whose size nobody knows is taken for large; what is in memory is not."""
+    path = tmp_path / "large"
+    path.write_bytes(b"x" * 11)
+    with path.open("rb") as opened:
+        sources: list[Source] = [BytesIO(b"x" * 10), path, BytesIO(b"x" * 11), dribble(b"x", 1), opened, BytesIO(b"")]
+        assert list(windows(sources, small=10, held=1000)) == [(sources, [1, 2, 3, 4])]
+        assert [len(part) for part, _ in windows(sources, small=10, held=25)] == [2, 2, 2]
