@@ -10,16 +10,15 @@ comparison costs what both kinds cost, so that the time of an answer does not te
 import base64
 import os
 import re
-import threading
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import bcrypt
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from dsplatform.core.errors import Invalid, Unavailable
+from dsplatform.core.turnstile import Turnstile
 
 PARAMETERS = {"time_cost": 3, "memory_cost": 65_536, "parallelism": 4, "hash_len": 32, "salt_len": 16}
 """Of argon2id; memory in KiB. A hash with others is made anew at the next login."""
@@ -34,8 +33,10 @@ _BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
 _BCRYPT_BYTES = 72
 """Of a password, what bcrypt looks at."""
 
-_places = threading.BoundedSemaphore(AT_ONCE + WAITING)
-_computing = threading.BoundedSemaphore(AT_ONCE)
+_BUSY = "too many passwords are being checked at this moment: try again, or use a token, which needs no check of this kind"
+
+_turnstile = Turnstile(AT_ONCE, WAITING, PATIENCE, partial(Unavailable, _BUSY))
+"""One for the process, however many services there are in it."""
 
 
 def acceptable(password: str) -> str:
@@ -72,12 +73,12 @@ class Passwords:
     def hash(self, password: str) -> str:
         """What is kept of a new password. Raises `Invalid` for one that is not acceptable, `Unavailable` when too many wait."""
         normal = acceptable(password)
-        with _turn():
+        with _turnstile.place_and_turn():
             return self._hasher.hash(normal)
 
     def hash_again(self, password: str) -> str:
         """What is kept of a password that was compared and is right: it may be shorter than a new one. Raises `Unavailable`."""
-        with _turn():
+        with _turnstile.place_and_turn():
             return self._hasher.hash(_normal(password) or "")
 
     def matches(self, kept: str | None, password: str, *, bcrypt_rounds: int = 0) -> bool:
@@ -88,7 +89,7 @@ class Passwords:
         """
         normal = _normal(password)
         is_bcrypt = kept is not None and _BCRYPT.fullmatch(kept) is not None
-        with _turn():
+        with _turnstile.place_and_turn():
             try:
                 right = bool(self._hasher.verify(self._nobodys if kept is None or is_bcrypt or normal is None else kept, normal or ""))
             except (VerifyMismatchError, InvalidHashError):
@@ -117,23 +118,3 @@ def _hash_of_nothing() -> str:
     salt, tag = (base64.b64encode(os.urandom(PARAMETERS[length])).rstrip(b"=").decode() for length in ("salt_len", "hash_len"))
     memory, passes, lanes = (PARAMETERS[name] for name in ("memory_cost", "time_cost", "parallelism"))
     return f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${tag}"
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """Waits for one of the turns of this process. Whoever finds too many before her is told so at once, and holds no thread meanwhile."""
-    if not _places.acquire(blocking=False):
-        raise _busy()
-    try:
-        if not _computing.acquire(timeout=PATIENCE):
-            raise _busy()
-        try:
-            yield
-        finally:
-            _computing.release()
-    finally:
-        _places.release()
-
-
-def _busy() -> Unavailable:
-    return Unavailable("too many passwords are being checked at this moment: try again, or use a token, which needs no check of this kind")

@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import BoundedSemaphore
 from typing import BinaryIO
 
 from dsplatform.core.access import checks_permission
@@ -16,6 +15,7 @@ from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
+from dsplatform.core.turnstile import Turnstile
 from dsplatform.core.types import FilePath, PermissionType
 from dsplatform.core.values import Component, DatasetRef
 from dsplatform.schemas.capturing import Captures, Request, key_of
@@ -31,8 +31,8 @@ CHUNK = 1 << 20
 MOST_BYTES = 16 << 20
 """Of a page of rows."""
 BUSY = "other files are being converted, as many as may at a time: try again in a minute"
-CHILDREN, WAITING, PATIENCE = 2, 8, 600.0
-"""Conversions at a time; that wait or work; and seconds that one waits for its turn."""
+CHILDREN, WAITING, PATIENCE = 2, 6, 600.0
+"""Conversions at a time; that wait besides; and seconds that one waits for its turn."""
 
 
 class NotConvertible(Invalid):
@@ -106,8 +106,7 @@ class ConversionService:
         self._access = access
         self._captures = Captures(db)
         self._kept = kept
-        self._line = BoundedSemaphore(WAITING)
-        self._turns = BoundedSemaphore(CHILDREN)
+        self._turnstile = Turnstile(CHILDREN, WAITING, PATIENCE, partial(TooManyConversions, BUSY))
 
     @checks_permission(PermissionType.READ)
     @contextmanager
@@ -165,7 +164,7 @@ class ConversionService:
             known = self._captures.known(tx, [key]).get(key)
         if known is not None:
             return known
-        with self._in_line(), self._turn(), self._files.local_paths([item.file_id]) as (path,):
+        with self._turnstile.place_and_turn(), self._files.local_paths([item.file_id]) as (path,):
             return self._captures.read({key: Request(path, item.file_type, item.name, hints)})[key]
 
     @contextmanager
@@ -176,38 +175,19 @@ class ConversionService:
 
     def _make(self, asked: _Asked) -> BinaryIO:
         key, table = (asked.item.content_hash, asked.reading), asked.table
-        with self._in_line(), self._kept.making(*key) as target:
+        with self._turnstile.place(), self._kept.making(*key) as target:
             if made := self._kept.find(*key):
                 return made  # somebody else was quicker
             wanted = Conversion(
                 str(target), table.name, table.columns, table.rows, self._kept.most_bytes, asked.capture.details, fine_columns(table)
             )
-            with self._turn(), self._files.local_paths([asked.item.file_id]) as (path,):
+            # Who waits for others to make the same has no turn meanwhile.
+            with self._turnstile.turn(), self._files.local_paths([asked.item.file_id]) as (path,):
                 found = _converters().convert(Request(path, asked.item.file_type, asked.item.name, asked.hints, conversion=wanted))
             if found.reason is not None:
                 target.unlink(missing_ok=True)
                 raise ConversionFailed(f"{asked.item.name!r} could not be converted to Parquet: {found.reason}")
             return target.open("rb")
-
-    @contextmanager
-    def _in_line(self) -> Iterator[None]:
-        """Few wait, so that conversions never take all of the server's threads."""
-        if not self._line.acquire(blocking=False):
-            raise TooManyConversions(BUSY)
-        try:
-            yield
-        finally:
-            self._line.release()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Few work at a time. Who waits for others to make the same has no turn meanwhile."""
-        if not self._turns.acquire(timeout=PATIENCE):
-            raise TooManyConversions(BUSY)
-        try:
-            yield
-        finally:
-            self._turns.release()
 
 
 @cache

@@ -5,18 +5,17 @@ import hashlib
 import json
 import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from dsplatform.core.access import checks_permission
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.core.interfaces import AccessControl, FileKeeper, VersionReader
+from dsplatform.core.turnstile import Turnstile
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import Component, DatasetRef
 from dsplatform.schemas.capturing import Captures, Request, SchemaNotCaptured, key_of
@@ -32,8 +31,9 @@ SEEK_SECONDS = 5.0
 """How long matching rows are sought until a page ends with what was found."""
 READ_AT_ONCE = 16 << 20
 """Bytes of a file that is captured when somebody looks at it before its turn has come."""
-CHILDREN, WAITING, PATIENCE = 2, 8, 10.0
-"""Previews at a time; that wait or work; and seconds that one waits."""
+BUSY = "others are looking at rows, as many as may at a time: try again in a few seconds"
+CHILDREN, WAITING, PATIENCE = 2, 6, 10.0
+"""Previews at a time; that wait besides; and seconds that one waits."""
 
 
 class NotPreviewable(Invalid):
@@ -79,8 +79,7 @@ class PreviewService:
         self._versions = versions
         self._access = access
         self._captures = Captures(db)
-        self._line = BoundedSemaphore(WAITING)
-        self._turns = BoundedSemaphore(CHILDREN)
+        self._turnstile = Turnstile(CHILDREN, WAITING, PATIENCE, partial(TooManyPreviews, BUSY))
 
     @checks_permission(PermissionType.READ)
     def preview(
@@ -122,7 +121,7 @@ class PreviewService:
         conditions = parse(where, known)
         marks = _Marks(key, table.name, chosen, conditions)
         start = 0 if cursor is None else marks.position(cursor)
-        with tempfile.TemporaryDirectory(prefix="dsplatform-preview-") as folder, self._turn():
+        with tempfile.TemporaryDirectory(prefix="dsplatform-preview-") as folder, self._turnstile.place_and_turn():
             target = Path(folder, "rows")
             look = Look(
                 str(target),
@@ -161,22 +160,6 @@ class PreviewService:
             raise SchemaNotCaptured(f"{item.name!r} is being read for the first time: try again in a moment")
         with self._files.local_paths([item.file_id]) as (path,):
             return self._captures.read({key: Request(path, item.file_type, item.name, hints)})[key]
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Few look at a time, and few wait, so that previews never take all of the server's threads."""
-        busy = TooManyPreviews("others are looking at rows, as many as may at a time: try again in a few seconds")
-        if not self._line.acquire(blocking=False):
-            raise busy
-        try:
-            if not self._turns.acquire(timeout=PATIENCE):
-                raise busy
-            try:
-                yield
-            finally:
-                self._turns.release()
-        finally:
-            self._line.release()
 
 
 @dataclass(frozen=True)

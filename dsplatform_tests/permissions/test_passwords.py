@@ -120,7 +120,7 @@ def refused(futures: list[Future[bool]]) -> int:
 
 @pytest.mark.usefixtures("quick")
 def test_two_hashes_at_a_time_four_wait_and_the_rest_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "PATIENCE", make.PATIENCE)
+    monkeypatch.setattr(passwords._turnstile, "_patience", make.PATIENCE)
     gate, hasher = Gate(monkeypatch), Passwords()
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(hasher.matches, "kept", GOOD) for _ in range(12)]
@@ -138,7 +138,7 @@ def test_two_hashes_at_a_time_four_wait_and_the_rest_is_told_at_once(monkeypatch
 
 @pytest.mark.usefixtures("quick")
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "PATIENCE", 0.01)
+    monkeypatch.setattr(passwords._turnstile, "_patience", 0.01)
     gate, hasher = Gate(monkeypatch), Passwords()
     with ThreadPoolExecutor(3) as pool:
         held = [pool.submit(hasher.matches, "kept", GOOD) for _ in range(2)]

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from threading import Barrier
@@ -28,7 +29,7 @@ from dsplatform.core.values import DatasetRef
 from dsplatform.schemas import converting, sandbox
 from dsplatform.schemas.conversions import writing
 from dsplatform.schemas.conversions.model import Conversion, Converted
-from dsplatform.schemas.converting import ConversionFailed, NotConvertible
+from dsplatform.schemas.converting import ConversionFailed, NotConvertible, TooManyConversions
 from dsplatform.schemas.model import NO_HINTS, Column, NoSuchTable
 from dsplatform.schemas.previews.model import Cut, fine_columns
 from dsplatform.schemas.readers import Known, extract, rows
@@ -212,6 +213,23 @@ def test_two_who_ask_at_once_have_it_converted_once(platform: Platform, shop: Da
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(ask, range(4)))) == 1
     assert asked == ["orders.csv"]
+
+
+def test_few_convert_at_a_time_and_the_others_are_told(platform: Platform, shop: DatasetRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(platform, shop, "people.json")
+    platform.previews.preview(platform.actor(), shop, component="orders.csv")
+    turnstile = platform.conversions._turnstile
+    monkeypatch.setattr(turnstile, "_patience", 0.0)
+    places = converting.CHILDREN + converting.WAITING
+    for taken, count in ((turnstile.turn, converting.CHILDREN), (turnstile.place, places)):
+        with ExitStack() as others:
+            for _ in range(count):
+                others.enter_context(taken())
+            for component in ("orders.csv", "paper.pdf"):  # to be converted; to be read first, when it has no rows
+                with pytest.raises(TooManyConversions):
+                    sent(platform, shop, component)
+            assert sent(platform, shop, "people.json"), "what is there is nobody's work"
+    assert table(sent(platform, shop, "orders.csv")).num_rows == 100
 
 
 def test_what_is_collected_is_forgotten(platform: Platform, shop: DatasetRef) -> None:

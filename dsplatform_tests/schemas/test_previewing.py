@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from threading import BoundedSemaphore, Event, Thread
+from threading import Event, Thread
 from typing import Any
 
 import psutil
@@ -239,8 +240,8 @@ def test_few_look_at_a_time_and_the_others_are_told(platform: Platform, shop: Da
         raise Unavailable("enough")
 
     monkeypatch.setattr(sandbox.Sandbox, "look", slow)
-    monkeypatch.setattr(previewing, "PATIENCE", 0.0)
-    monkeypatch.setattr(platform.previews, "_turns", BoundedSemaphore(1))
+    turnstile = platform.previews._turnstile
+    monkeypatch.setattr(turnstile, "_patience", 0.0)
     refused: list[type[BaseException]] = []
 
     def ask() -> None:
@@ -252,14 +253,14 @@ def test_few_look_at_a_time_and_the_others_are_told(platform: Platform, shop: Da
     first = Thread(target=ask)
     first.start()
     assert inside.wait(make.PATIENCE)
-    ask()
-    assert refused == [TooManyPreviews]
-    for _ in range(previewing.WAITING - 1):
-        platform.previews._line.acquire()
-    monkeypatch.setattr(previewing, "PATIENCE", 600.0)
-    ask()
-    assert refused == [TooManyPreviews] * 2, "who finds the line full does not wait at all"
-    platform.previews._line.release(previewing.WAITING - 1)
+    with turnstile.turn():
+        ask()
+    assert refused == [TooManyPreviews], "two at a time"
+    with ExitStack() as others:
+        for _ in range(previewing.CHILDREN + previewing.WAITING - 1):
+            others.enter_context(turnstile.place())
+        ask()
+    assert refused == [TooManyPreviews] * 2, "who finds no place does not even begin"
     go.set()
     first.join(make.PATIENCE)
     assert refused == [TooManyPreviews] * 2 + [Unavailable]
