@@ -223,7 +223,7 @@ class _Batch:
             missing = rows.keys() ^ {(one.entity, one.key) for one in done}
             if missing or len(done) != len(rows):
                 raise AssertionError(f"a step accounts for each of its rows once: see {sorted(missing)[:3]}")
-            self._lander.write(tx, done, rows, hashes, version_of(self._source), again)
+            self._lander.write(tx, done, rows, hashes, self._source.version, again)
             if self._within:
                 self._within(tx, self._groups, figures + Counter(one.outcome for one in done if one.entity is entity))
             reach("legacy.landed")
@@ -236,12 +236,6 @@ class _Batch:
 
 def _differs(known: Known | None, hashed: bytes) -> bool:
     return known is None or known.is_gone or known.source_hash != hashed
-
-
-def version_of(source: Snapshot) -> int:
-    """The moment of a snapshot as a number: it never falls, whoever reads."""
-    ((version,),) = source.tuples("SELECT txid_snapshot_xmax(txid_current_snapshot())")
-    return int(version)
 
 
 def wait(seconds: float, is_over: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from dsplatform.core.database import Transaction
 from dsplatform.migration.canonical import as_json, group_hash, row_hash
 from dsplatform.migration.landed_rows import BY_RULE, IdMap, Line, Quarantine, Remark
-from dsplatform.migration.lander import Lander, version_of
+from dsplatform.migration.lander import Lander
 from dsplatform.migration.model import Entity, Group, Key, Landed, Outcome, Reason, SourceRow, legacy_id
 from dsplatform.migration.source import Snapshot
 from dsplatform.migration.step import Step
@@ -23,7 +23,7 @@ class ReverseAccount:
         self._tx = tx
         self._source = source
         self._lander = lander
-        self._version = version_of(source)
+        self._version = source.version
 
     @property
     def _run(self) -> UUID:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dsplatform.core.database import Database, Transaction
 from dsplatform.migration.landed_rows import IdMap
-from dsplatform.migration.lander import Lander, version_of
+from dsplatform.migration.lander import Lander
 from dsplatform.migration.model import Entity, Group, Key, Outcome
 from dsplatform.migration.source import LegacyDatabase, Snapshot
 from dsplatform.migration.step import Step
@@ -51,7 +51,7 @@ class _Round:
         self._source = source
         self._steps = [step for step in steps if source.has(step.entity)]
         self._lander = lander
-        self._version = version_of(source)
+        self._version = source.version
 
     def settle(self, changes: Mapping[Entity, Collection[Key]], *, force: bool) -> None:
         wanted = {entity: dict.fromkeys(sorted(keys), force) for entity, keys in changes.items() if self._source.has(entity)}

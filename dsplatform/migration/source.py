@@ -18,6 +18,7 @@ from psycopg.adapt import Transformer
 from psycopg.types.json import set_json_loads
 
 from dsplatform.core.array_literals import array_literal
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Invalid, Unavailable
 from dsplatform.migration.catalogue import KEYS, read
 from dsplatform.migration.cells import as_json, one_by_one
@@ -54,7 +55,7 @@ class LegacyDatabase:
     """Where the legacy system's database is. Each reading has a connection of its own."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._url = libpq_url(url)
 
     @contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
@@ -112,6 +113,12 @@ class Snapshot:
     def generation(self) -> Generation:
         """Told by the tables. Raises `LegacyUnsupported` for the generation that has no files per version, and for no legacy system."""
         return self._generation()
+
+    @cached_property
+    def version(self) -> int:
+        """The moment as a number: it never falls, whoever reads."""
+        ((version,),) = self.tuples("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+        return int(version)
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Whether the table is there, and the column."""
