@@ -22,6 +22,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import ValueObject
 from dsplatform.core.errors import Conflict, Denied, Unavailable
 from dsplatform.migration.source import KEYS
@@ -130,7 +131,7 @@ class ChangeLog:
 
     def __init__(self, url: str, tables: Sequence[str]) -> None:
         """`tables`: those whose changes matter, where they exist."""
-        self._url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._url = libpq_url(url)
         self._tables = list(tables)
 
     # --- putting it there, and taking it away ---------------------------------------------------------------------------------
@@ -262,7 +263,9 @@ class ChangeLog:
         if not self._url:
             raise Unavailable("no legacy database is named: set DSPLATFORM_LEGACY_DATABASE_URL")
         try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=10, application_name="dsplatform capture") as connection:
+            with psycopg.connect(
+                self._url, autocommit=True, connect_timeout=10, application_name="dsplatform capture", client_encoding="UTF8"
+            ) as connection:
                 yield connection
         except pg.InsufficientPrivilege as err:
             raise Denied(

@@ -6,8 +6,9 @@ files are whole in the legacy tree before a row names them. What came about here
 following the legacy system begins from what it was given. What that system has no words for is told in sentences.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,8 @@ from dsplatform.migration.reverse_dataset import ReverseDataset
 from dsplatform.migration.reverse_files import ReverseFiles, Tables
 from dsplatform.migration.reverse_ours import Ours, OursReader
 from dsplatform.migration.reverse_people import ReversePeople
-from dsplatform.migration.reverse_rows import ReverseRows
+from dsplatform.migration.reverse_rights import ReverseFileRights
+from dsplatform.migration.reverse_rows import NotHeld, ReverseRows
 from dsplatform.migration.routing_rows import Master
 from dsplatform.migration.run_rows import Runs
 from dsplatform.migration.service import MigrationService, Session
@@ -32,6 +34,8 @@ from dsplatform.migration.source import LegacyDatabase, Snapshot
 
 LED = ("users", "datasets", "dataset_versions")
 """Tables whose ids both systems give out."""
+TOLD = 10
+"""Sentences of one error."""
 
 
 class Reverse:
@@ -58,17 +62,28 @@ class Reverse:
         self._zone = zone
         self._system = system
 
-    def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
-        """These datasets and users, as they are now. Answers, in sentences, what the legacy system cannot express. Repeating it is
-        harmless. Raises `AlreadyRunning`, `Unavailable`."""
+    def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int], files: Sequence[int] = ()) -> Sequence[str]:
+        """These datasets and users, and the rights on these files, as they are now. Answers, in sentences, what the legacy system cannot
+        express. Repeating it is harmless. Raises `AlreadyRunning`, `Unavailable`, and `NotHeld` for what that system cannot hold, once
+        everything else was brought."""
         unsaid: dict[str, None] = {}
-        if datasets or users:
-            about = {"datasets": len(datasets), "users": len(users)}
+        refused: list[str] = []
+        if datasets or users or files:
+            about = {"datasets": len(datasets), "users": len(users), "files": len(files)}
             with self._migration.session(actor, "reverse", about, master=Master.NEW) as session:
                 work = _Work(self._db, self._log, self._legacy, self._files, self._zone, self._system(), session)
-                unsaid |= dict.fromkeys(work.people(users, users))
-                for dataset in sorted(datasets):
-                    unsaid |= dict.fromkeys(work.dataset(dataset))
+                parts: list[Callable[[], Sequence[str]]] = [partial(work.people, users, users)]
+                parts += [partial(work.dataset, dataset) for dataset in sorted(datasets)]
+                parts.append(partial(work.file_rights, files))
+                for part in parts:
+                    try:
+                        unsaid |= dict.fromkeys(part())
+                    except NotHeld as err:
+                        refused.append(str(err))
+        if refused:
+            raise NotHeld(
+                f"{'; '.join(refused[:TOLD])}: {len(refused)} in all. Change it here, or have the legacy database hold it, and repeat"
+            )
         self._lead()
         return list(unsaid)
 
@@ -111,6 +126,8 @@ class _Work:
         self._zone = zone
         self._system = system
         self._lander = session.lander
+        self._new_files: set[int] = set()
+        """Contents that got a number there in this run."""
         self._steps = {step.entity: step for step in session.steps}
 
     @contextmanager
@@ -179,7 +196,32 @@ class _Work:
         with self._legacy.snapshot() as source, self._log.passing() as connection:
             unsaid += plan.write(ReverseRows(connection, source), written)
         self._account_for(ours, plan)
+        self._new_files |= {part.file_id for _, parts in plan.new for part in parts}
         return unsaid
+
+    # --- rights on files -------------------------------------------------------------------------------------------------------
+
+    def file_rights(self, ids: Collection[int]) -> Sequence[str]:
+        """Those on these contents, and on all that got a number there in this run."""
+        wanted = {*ids, *self._new_files}
+        if not wanted:
+            return ()
+        with self._db.autocommit() as tx, self._legacy.snapshot() as source:
+            people = ReverseFileRights(tx, source, wanted, self._zone).people
+        unsaid = list(self.people(people, ()))
+        with self._db.autocommit() as tx, self._legacy.snapshot() as source:
+            rights = ReverseFileRights(tx, source, wanted, self._zone)
+        with self._account() as (_, account):
+            for entity, keys in rights.surplus:
+                account.bury(entity, keys)
+        with self._legacy.snapshot() as source, self._log.passing() as connection:
+            unsaid += rights.write(ReverseRows(connection, source))
+        with self._account() as (source, account):
+            for entity, there in rights.keys(source):
+                account.rehearse(self._steps[entity], there)
+        return unsaid
+
+    # --- accounting ------------------------------------------------------------------------------------------------------------
 
     def _account_for(self, ours: Ours, plan: ReverseDataset) -> None:
         with self._account() as (source, account):
@@ -202,6 +244,8 @@ class _Work:
             if source.has(Entity.VERSION_FILES):
                 rows = source.where(Entity.VERSION_FILES, "version_id", [version.id for version, _ in plan.new])
                 account.made_here(Entity.VERSION_FILES, {row.key: (versions[row.key[:1]], row_hash(row)) for row in rows})
+            for entity, of_sheets in plan.sheets(source).items():
+                account.made_here(entity, {row.key: (versions[(version,)], row_hash(row)) for row, version in of_sheets})
             for entity, keys in plan.leaves(source).items():
                 account.rehearse(steps[entity], keys)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, LiteralString
 from zoneinfo import ZoneInfo
 
-from dsplatform.migration.model import Entity, Key
+from dsplatform.migration.model import Entity, Key, SourceRow
 from dsplatform.migration.naming import safe_label
 from dsplatform.migration.old_model import OldVersion
 from dsplatform.migration.reverse_files import Part, Written
@@ -14,15 +14,10 @@ from dsplatform.migration.reverse_rows import ReverseRows, doomed
 from dsplatform.migration.source import Snapshot
 
 _POINTERS: Mapping[str, tuple[LiteralString, LiteralString]] = {
-    "dataset_pointers": (
-        "pointer_name",
-        "SELECT id FROM dataset_pointers WHERE dataset_id = %s AND NOT id = ANY(%s) AND (id = ANY(%s) OR pointer_name = ANY(%s))",
-    ),
-    "version_tags": (
-        "tag_name",
-        "SELECT id FROM version_tags WHERE dataset_id = %s AND NOT id = ANY(%s) AND (id = ANY(%s) OR tag_name = ANY(%s))",
-    ),
+    "dataset_pointers": ("pointer_name", "SELECT id, pointer_name FROM dataset_pointers WHERE dataset_id = %s"),
+    "version_tags": ("tag_name", "SELECT id, tag_name FROM version_tags WHERE dataset_id = %s"),
 }
+"""By table: the column of the name, and the question for ids and names."""
 
 
 class ReverseDataset:
@@ -79,15 +74,12 @@ class ReverseDataset:
         if whole is not None:
             return
         for table in self._tables:
-            question = _POINTERS[table][1]
-            wanted = [pointer for pointer in ours.pointers if pointer.is_tag or table == "dataset_pointers"]
-            keys = source.tuples(
-                question,
-                ours.number,
-                [pointer.id for pointer in wanted],
-                list(ours.known_pointers),
-                [pointer.name for pointer in wanted],
-            )
+            wanted = {pointer.id: pointer.name for pointer in ours.pointers if pointer.is_tag or table == "dataset_pointers"}
+            keys = [
+                (id_,)
+                for id_, name in source.tuples(_POINTERS[table][1], ours.number)
+                if id_ not in wanted and (id_ in ours.known_pointers or name in wanted.values())
+            ]
             if keys:
                 yield Entity(table), keys
         people = {user for user, _ in ours.held}
@@ -180,6 +172,7 @@ class ReverseDataset:
             **({"file_id": version.file_id} if has_own_file else {"overlay_file_id": version.overlay_id, "status": version.status}),
         }
         rows.put("dataset_versions", {"id": version.id}, values)
+        self._write_sheets(rows, version, parts)
         if not self._source.has("dataset_version_files"):
             return []
         unsaid = []
@@ -197,6 +190,16 @@ class ReverseDataset:
                     f"the rows of {old.component!r} in version {version.version_number} of dataset {self._name!r}: there are none"
                 )
         return unsaid
+
+    def _write_sheets(self, rows: ReverseRows, version: OldVersion, parts: Sequence[Stored]) -> None:
+        """Those that the version had there: it was deleted and came back."""
+        if not self._source.has("sheets"):
+            return
+        for sheet in self._ours.sheets.get(version.id) or [sheet for part in parts for sheet in part.old.sheets or ()]:
+            said = {"dataset_version_id": version.id, "sheet_index": sheet["index"], "description": sheet.get("description")}
+            rows.put("sheets", {"id": sheet["id"]}, {**said, "name": sheet.get("name", "")})
+            if sheet.get("metadata") is not None and self._source.has("sheet_metadata"):
+                rows.put("sheet_metadata", {"sheet_id": sheet["id"]}, {"metadata": sheet["metadata"]})
 
     def _write_file(
         self, rows: ReverseRows, number: int, at: Any, file_type: str, mime_type: str | None, path: str | None, size: int | None
@@ -229,10 +232,11 @@ class ReverseDataset:
         if dataset is None:
             return []
         known = set(rows.ids("SELECT id FROM users WHERE id = ANY(%(ids)s)", ids=[grant.user for grant in ours.grants]))
+        unsaid: list[str] = []
         for grant in ours.grants:
             if grant.user not in known:
-                continue  # who has no place there was told before
-            if self._source.has("dataset_permissions"):
+                unsaid.append(f"the right {grant.right!r} of user {grant.name!r} on dataset {self._name!r}: she has no place there")
+            elif self._source.has("dataset_permissions"):
                 key: dict[str, object] = {"dataset_id": ours.number, "user_id": grant.user}
                 rows.put("dataset_permissions", key, {"permission_type": grant.right}, changing=("permission_type",))
             elif self._source.has("permissions"):
@@ -245,8 +249,8 @@ class ReverseDataset:
                 by = dataset.created_by if grant.by is None else grant.by
                 rows.put("permissions", key, {"granted_at": local(grant.at, self._zone), "granted_by": by})
         if not self._tables_of_rights and {(grant.user, grant.right) for grant in ours.grants} != {(dataset.created_by, "admin")}:
-            return [f"rights on dataset {self._name!r}: nobody asks for any there"]
-        return []
+            unsaid.append(f"rights on dataset {self._name!r}: nobody asks for any there")
+        return unsaid
 
     @property
     def _tables_of_rights(self) -> list[Entity]:
@@ -268,3 +272,15 @@ class ReverseDataset:
             rows = source.where(entity, column, [self._ours.number])
             found[entity] = [row.key for row in rows if row.values.get("resource_type", "dataset") == "dataset"]
         return found
+
+    def sheets(self, source: Snapshot) -> Mapping[Entity, Sequence[tuple[SourceRow, int]]]:
+        """The rows about sheets of the versions that came back, each with the old id of its version."""
+        if not source.has("sheets"):
+            return {}
+        sheets = source.where("sheets", "dataset_version_id", [version.id for version, _ in self.new])
+        owner = {row.key[0]: int(row.values["dataset_version_id"]) for row in sheets}
+        about = source.where("sheet_metadata", "sheet_id", list(owner)) if source.has("sheet_metadata") else ()
+        return {
+            Entity.SHEETS: [(row, owner[row.key[0]]) for row in sheets],
+            Entity.SHEET_METADATA: [(row, owner[row.values["sheet_id"]]) for row in about],
+        }

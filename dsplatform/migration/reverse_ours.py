@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Transaction
@@ -23,7 +24,8 @@ _PURGED = (
 )
 _GRANTS = (
     f"SELECT {shown('users', 'p.user_id')}, p.permission_type, p.granted_at, "  # noqa: S608 - constants
-    f"CASE WHEN p.granted_by IS NULL THEN NULL ELSE {shown('users', 'p.granted_by')} END FROM permissions p "
+    f"CASE WHEN p.granted_by IS NULL THEN NULL ELSE {shown('users', 'p.granted_by')} END, u.username "
+    "FROM permissions p JOIN users u ON u.id = p.user_id "
     "WHERE p.resource_type = 'dataset' AND p.resource_id = :id AND p.user_id IS NOT NULL AND p.expires_at IS NULL"
 )
 _UNSAID = {
@@ -47,6 +49,7 @@ class Grant:
     right: str
     at: datetime
     by: int | None
+    name: str
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Ours:
     """(user, right) of each grant to a single person for good."""
     people: Sequence[int] = ()
     """Our ids of all whom it names."""
+    sheets: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """By old id of a version that holds nothing: the sheets that it had there. Those of others are kept with what they hold."""
     known_pointers: Sequence[int] = ()
     """Old ids of branches and tags that came along to it."""
     unsaid: list[str] = field(default_factory=list)
@@ -122,6 +127,8 @@ class OursReader:
         ours.versions = sorted(remembered.versions(dataset_id), key=lambda version: version.version_number)
         ours.purged = frozenset(number for (number,) in self._tx.tuples(_PURGED, id=dataset_id))
         ours.pointers = remembered.pointers(dataset_id)
+        kept = IdMap(self._tx).kept(Entity.VERSIONS, [(version.id,) for version in ours.versions])
+        ours.sheets = {key[0]: facts["sheets"] for key, facts in kept.items() if "sheets" in facts}
         self._grants(ours)
         ours.people = [
             user
@@ -145,11 +152,11 @@ class OursReader:
     def _grants(self, ours: Ours) -> None:
         strongest: dict[int, Grant] = {}
         rows = self._tx.tuples(_GRANTS, id=ours.ref.id)
-        for user, right, at, by in rows:
+        for user, right, at, by, name in rows:
             if user not in strongest or RANKS.index(right) > RANKS.index(strongest[user].right):
-                strongest[user] = Grant(user, right, at, by)
+                strongest[user] = Grant(user, right, at, by, name)
         ours.grants = [strongest[user] for user in sorted(strongest)]
-        ours.held = frozenset((user, right) for user, right, _, _ in rows)
+        ours.held = frozenset((user, right) for user, right, *_ in rows)
 
     def unaccounted(self, ours: Ours) -> set[int]:
         """Old ids of its living versions of which the legacy system has no row, as far as is known."""

@@ -1,11 +1,15 @@
 """Statements that write into the legacy database: whatever columns its generation has, and nothing that is so already."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg import Connection, sql
+from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
+from dsplatform.core.errors import Conflict
 from dsplatform.migration.catalogue import KEYS
 from dsplatform.migration.model import Entity, Key
 from dsplatform.migration.source import Snapshot
@@ -37,6 +41,14 @@ OF_DATASETS: Sequence[tuple[str, str]] = (
 )
 """What goes with a dataset after its versions, in such an order."""
 
+_BYTES = re.compile("(?: 0x[0-9a-f]{2})+")
+
+
+class NotHeld(Conflict):
+    """The legacy database cannot hold what is to be written there: nothing of the thing was written, and writes still come here."""
+
+    code = "legacy_not_held"
+
 
 class ReverseRows:
     """Rows of the legacy database, within one transaction."""
@@ -47,8 +59,9 @@ class ReverseRows:
         self._source = source
 
     def ids(self, statement: str, **params: object) -> list[Any]:
-        """The first column of the answer."""
-        return [row[0] for row in self._connection.execute(statement.encode(), params).fetchall()]
+        """The first column of the answer. Raises `NotHeld` for a text that the database has no characters for."""
+        with _held("what is looked for", params):
+            return [row[0] for row in self._connection.execute(statement.encode(), params).fetchall()]
 
     def numbers(self, table: str, count: int) -> list[int]:
         """Ids that the legacy system will not give out any more."""
@@ -57,8 +70,12 @@ class ReverseRows:
         )
 
     def put(self, table: str, key: Mapping[str, object], values: Mapping[str, object], *, changing: Collection[str] = ()) -> None:
-        """A row, of the columns that the table has. Where there is one of the key, those of `changing` become so."""
+        """A row, of the columns that the table has. Where there is one of the key, those of `changing` become so. Raises `NotHeld`."""
         row = {name: value for name, value in {**key, **values}.items() if self._source.has(table, name)}
+        with _held(f"the row {', '.join(f'{name} {value}' for name, value in key.items())} of its table {table}", row):
+            self._put(table, key, row, changing)
+
+    def _put(self, table: str, key: Mapping[str, object], row: dict[str, Any], changing: Collection[str]) -> None:
         row = {name: Jsonb(value) if isinstance(value, (dict, list)) else value for name, value in row.items()}
         here = sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in key)
         if self._connection.execute(sql.SQL("SELECT 1 FROM {} WHERE {}").format(sql.Identifier(table), here), row).fetchone() is None:
@@ -113,6 +130,20 @@ class ReverseRows:
             if reached < highest:
                 self.ids("SELECT setval(%(sequence)s::regclass, %(highest)s)", sequence=sequence, highest=highest)
         return int(highest)
+
+
+@contextmanager
+def _held(what: str, values: Mapping[str, object]) -> Iterator[None]:
+    """The database's refusal of a value in words: which row, which column, which text."""
+    try:
+        yield
+    except pg.DataError as err:
+        said = err.diag.message_primary or type(err).__name__
+        found = _BYTES.search(said)
+        character = bytes.fromhex(found[0].replace(" 0x", "")).decode(errors="replace") if found else ""
+        texts = {name: value.obj if isinstance(value, Jsonb) else value for name, value in values.items()}
+        guilty = [f"{name} {str(value)[:60]!r}" for name, value in texts.items() if character and character in str(value)]
+        raise NotHeld(f"the legacy database cannot hold {what}: {', '.join([*guilty, said])}") from err
 
 
 def doomed(source: Snapshot, versions: Sequence[int], dataset: int | None) -> Iterator[tuple[Entity, list[Key]]]:

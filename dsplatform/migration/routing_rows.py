@@ -88,12 +88,12 @@ class RoutingRow:
         """Whether every entry up to the mark can be seen by now, if it will ever be."""
         return int(self._tx.scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")) > mark.ends_at
 
-    def touched(self, since: int, until: int | None = None) -> tuple[Sequence[int], Sequence[int]]:
-        """(datasets, users) that entries of the audit log behind `since` are about, up to `until`."""
+    def touched(self, since: int, until: int | None = None) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """(datasets, users, files) that entries of the audit log behind `since` are about, up to `until`."""
         rows = self._tx.tuples(
             "SELECT DISTINCT object_type, object_id FROM audit_log WHERE id > :since AND id <= coalesce(:until, id) AND result = 'done' "
-            "AND object_type IN ('dataset', 'user') AND object_id ~ '^[0-9]+$' AND action NOT IN ('session.login')",
+            "AND object_type IN ('dataset', 'user', 'file') AND object_id ~ '^[0-9]+$' AND action NOT IN ('session.login')",
             since=since,
             until=until,
         )
-        return tuple([int(object_id) for kind, object_id in rows if kind == wanted] for wanted in ("dataset", "user"))  # type: ignore[return-value]
+        return tuple([int(object_id) for kind, object_id in rows if kind == wanted] for wanted in ("dataset", "user", "file"))  # type: ignore[return-value]

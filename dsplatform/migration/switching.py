@@ -52,9 +52,9 @@ class NotReady(Conflict):
 class WayBack(Protocol):
     """Writes into the legacy system what changed here."""
 
-    def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
-        """These datasets and users, as they are now. Answers, in sentences, what the legacy system cannot express. Repeating it is
-        harmless. Raises `Unavailable`."""
+    def bring(self, actor: Actor, datasets: Sequence[int], users: Sequence[int], files: Sequence[int] = ()) -> Sequence[str]:
+        """These datasets and users, and the rights on these files, as they are now. Answers, in sentences, what the legacy system cannot
+        express. Repeating it is harmless. Raises `Unavailable`, `Conflict` for what that system cannot hold."""
         ...
 
 
@@ -324,12 +324,12 @@ class SwitchService:
             with self._db.autocommit() as tx:
                 row = RoutingRow(tx)
                 if row.is_past(mark):
-                    datasets, users = row.touched(row.get().audited, mark.entry)
+                    datasets, users, files = row.touched(row.get().audited, mark.entry)
                     break
             if time.monotonic() > until:
                 raise Unavailable("a transaction of this database has been open for long, and may still write: look at it, and repeat")
             time.sleep(0.05)
-        left = self._way_back.bring(actor, datasets, users)
+        left = self._way_back.bring(actor, datasets, users, files)
         with self._db.transaction() as tx:
             RoutingRow(tx).heard(mark.entry)
         return left

@@ -34,7 +34,7 @@ class Back:
         self.meanwhile: Callable[[], None] = lambda: None
         self.fails = False
 
-    def bring(self, _actor: Actor, datasets: Sequence[int], users: Sequence[int]) -> Sequence[str]:
+    def bring(self, _actor: Actor, datasets: Sequence[int], users: Sequence[int], _files: Sequence[int] = ()) -> Sequence[str]:
         if self.fails:
             raise Unavailable("the legacy database does not answer")
         self.asked.append((sorted(datasets), sorted(users)))

@@ -70,6 +70,11 @@ class Side:
     def datasets(self) -> list[DatasetRef]:
         return [self.platform.datasets.open(self.actor, f"#{one.id}") for one in self.platform.datasets.list_datasets(self.actor)]
 
+    def migration_of(self, file: int) -> int:
+        """Our content of a legacy file."""
+        with self.platform.db.autocommit() as tx:
+            return int(tx.scalar("SELECT new_id FROM legacy_id_map WHERE entity = 'files' AND legacy_id = :id", id=str(file)))
+
     def commit(self, dataset: DatasetRef, name: str, data: bytes, **more: Any) -> int:
         return int(make.commit(self.platform, dataset, {name: data}, **more).version_id)
 

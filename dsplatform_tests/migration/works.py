@@ -40,7 +40,7 @@ def migrate(platform: Platform, seed: int, ledger: Ledger) -> None:
 class NothingBack:
     """A way back that has nothing to bring."""
 
-    def bring(self, _actor: Actor, _datasets: Sequence[int], _users: Sequence[int]) -> Sequence[str]:
+    def bring(self, _actor: Actor, _datasets: Sequence[int], _users: Sequence[int], _files: Sequence[int] = ()) -> Sequence[str]:
         """Nothing."""
         return []
 
