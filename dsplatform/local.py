@@ -63,7 +63,7 @@ def database_for(settings: Settings) -> Iterator[Databases]:
     owner = _Url.read(settings.owner_database_url or settings.database_url)
     dagster = _Url.read(settings.dagster_database_url) if settings.dagster_database_url else replace(owner, database=DAGSTER)
     if not settings.dagster_database_url:
-        with connected(str(replace(owner, scheme="postgresql"))) as connection:
+        with connected(str(owner)) as connection:
             _ensure_databases(connection, [dagster.database])
     ours, theirs = "postgresql+psycopg", "postgresql+psycopg2"
     yield Databases(*(str(replace(url, scheme=scheme)) for url, scheme in ((services, ours), (owner, ours), (dagster, theirs))))

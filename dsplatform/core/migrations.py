@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Conflict, Denied, Unavailable
 from dsplatform.core.paths import shipped
 from dsplatform.core.roles import Standing, equip, standing
@@ -35,9 +36,8 @@ def _config(url: str = "") -> "Config":
 def connected(url: str) -> Iterator[psycopg.Connection]:
     """A connection of its own, beside the pool, each of whose statements is a transaction. SQLAlchemy's name of the driver in the URL is
     passed over. Raises `Unavailable`."""
-    scheme, _, rest = url.partition("://")
     try:
-        with psycopg.connect(f"{scheme.partition('+')[0]}://{rest}", autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(libpq_url(url), autocommit=True, connect_timeout=10) as connection:
             yield connection
     except psycopg.OperationalError as err:
         raise Unavailable(f"the database does not answer: {str(err).strip().splitlines()[0]}") from err
