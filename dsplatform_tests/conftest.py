@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.database import Database
@@ -19,6 +21,16 @@ from dsplatform.versioning.turns import Turns
 from dsplatform_tests import s3
 
 _numbers = count(1)
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `long` comes first, whatever order the rest has."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

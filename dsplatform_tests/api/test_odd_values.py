@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from fastapi.testclient import TestClient
 
 from dsplatform.bootstrap import Platform
@@ -67,6 +68,7 @@ def bodies(schema: dict[str, Any], api: dict[str, Any]) -> Iterator[object]:
             yield {**good, name: odd}
 
 
+@pytest.mark.long
 def test_nothing_that_is_sent_makes_a_500(client: TestClient, as_user: AsUser, platform: Platform, sales: DatasetRef) -> None:
     for version in platform.versions.list_versions(platform.actor(), sales):
         platform.schemas.capture_version_schema(version.id)

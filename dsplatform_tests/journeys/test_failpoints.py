@@ -292,6 +292,7 @@ def every_dropped_file_is_in(platform: Platform, seeds: int) -> None:
     assert [path for path in platform.settings.drop_dir.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("point", sorted(IN_A_BUCKET))
 def test_a_kill_amid_a_write_in_parts_loses_nothing_and_leaves_nothing(

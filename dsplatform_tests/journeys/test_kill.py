@@ -73,6 +73,7 @@ def working(platform: Platform, url: str) -> Iterator[Callable[[float], bool]]:
             parent.kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [30, pytest.param(500, marks=pytest.mark.soak)])
 def test_no_file_is_lost_or_doubled_by_kills(kills: int, platform: Platform, database_url: str) -> None:
     dropped: dict[str, bytes] = {}

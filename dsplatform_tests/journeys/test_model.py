@@ -80,6 +80,7 @@ MUST_HAPPEN = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.no_cover  # other tests cover the same; tracing would double its minutes
 @pytest.mark.timeout(900)  # a failure is made small before it is shown
 @pytest.mark.parametrize("part", range(2))
@@ -143,6 +144,7 @@ def heal_and_forget_the_old_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Files, "bury", lambda *_: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "mutant",
     [

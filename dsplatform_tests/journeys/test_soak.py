@@ -95,6 +95,7 @@ class Conductor:
             self.end(pid)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("figures", [SHORT, pytest.param(LONG, marks=pytest.mark.soak)])
 def test_nothing_is_lost_or_leaked_whoever_dies(
     figures: str, settings: Settings, mortal: EmbeddedPostgres, crew: Crew, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -129,6 +129,7 @@ def searched(world: World, lines: tuple[io.StringIO, io.StringIO], number: int) 
     assert found == set()
 
 
+@pytest.mark.long
 def test_no_secret_is_told_or_kept(world: World, lines: tuple[io.StringIO, io.StringIO]) -> None:
     searched(world, lines, 500)
 
