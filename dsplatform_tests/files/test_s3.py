@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,12 +75,11 @@ FAULTS: dict[str, s3.Fault] = {
     "409": s3.answering(s3.error(409, "ConditionalRequestConflict")),
     "reset": s3.reset(),
     "reset after it was done": s3.reset(after=True),
-    "stall": s3.stall(STALL),
-    "stall after it was done": s3.stall(STALL, after=True),
     "half of the answer": s3.partial_body,
     "200 with an error": s3.answering(s3.Answer(200, {"Content-Type": "application/xml"}, s3.error(200, "InternalError").body)),
     "200 with an error after it was done": s3.answering(s3.Answer(200, {}, s3.error(200, "InternalError").body), after=True),
 }
+STALLS: dict[str, s3.Fault] = {"stall": s3.stall(STALL), "stall after it was done": s3.stall(STALL, after=True)}
 
 SMALL = b"a small object"
 
@@ -146,13 +146,29 @@ def test_what_passes_is_repeated_and_loses_nothing(fault: str, storage: S3Storag
         _with_fault_at_each_request(FAULTS[fault], call, storage, direct, s3_proxy, repeats=1)
 
 
+@pytest.mark.parametrize("fault", STALLS)
+def test_silence_is_broken_off_and_loses_nothing(
+    fault: str, direct: S3Storage, s3_endpoint: str, s3_address: S3Address, tmp_path: Path
+) -> None:
+    """The same, with all calls side by side, each through a proxy of its own: they do nothing but wait."""
+
+    def meet(call: Call) -> None:
+        with s3.running_proxy(s3_endpoint) as proxy:
+            storage = S3Storage(S3Address(s3_address.bucket, s3_address.prefix, proxy.endpoint), tmp_path / call.__name__)
+            storage.store_id()
+            _with_fault_at_each_request(STALLS[fault], call, storage, direct, proxy, repeats=1)
+
+    with ThreadPoolExecutor(len(CALLS)) as pool:
+        list(pool.map(meet, CALLS))
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *STALLS])
 def test_what_passes_is_repeated_two_hundred_times(
     fault: str, call: Call, storage: S3Storage, direct: S3Storage, s3_proxy: s3.Proxy
 ) -> None:
-    _with_fault_at_each_request(FAULTS[fault], call, storage, direct, s3_proxy, repeats=200)
+    _with_fault_at_each_request((FAULTS | STALLS)[fault], call, storage, direct, s3_proxy, repeats=200)
 
 
 def _with_fault_at_each_request(
