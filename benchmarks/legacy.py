@@ -12,9 +12,9 @@ import psycopg
 
 from benchmarks.measure import MIB, Run, hash_copy_sync, run, spread, sync
 from benchmarks.setting import home, table
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.settings import Settings
 from dsplatform.local import database_for
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import Built, build
 
 DSP = [sys.executable, "-m", "dsplatform"]
@@ -27,12 +27,12 @@ def _beside(scratch: Path, **size: int) -> Iterator[tuple[dict[str, str], Built]
     """A fresh home, and a G1a system in the same server."""
     with home(scratch) as (env, _), database_for(Settings.from_env(env)) as databases:
         name, folder = f"old{os.getpid()}_{random.randrange(10**6)}", Path(env["DSPLATFORM_HOME"]) / "old"
-        with psycopg.connect(plain(databases.owner), autocommit=True) as connection:
+        with psycopg.connect(libpq_url(databases.owner), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         head, _, query = databases.owner.partition("?")
         url = head.rpartition("/")[0] + f"/{name}?{query}"
         built = build(url, folder, "G1a", oddities=False, **size)
-        with psycopg.connect(plain(url), autocommit=True) as connection:
+        with psycopg.connect(libpq_url(url), autocommit=True) as connection:
             connection.execute("ANALYZE")
         old = {"DSPLATFORM_LEGACY_DATABASE_URL": url, "DSPLATFORM_LEGACY_ROOTS": str(folder), "DSPLATFORM_LEGACY_BASE": str(folder)}
         yield env | old, built
@@ -86,7 +86,7 @@ def contents(scratch: Path, rounds: int) -> str:
 
 def _fill(built: Built, paths: list[Path]) -> None:
     rng = random.Random(1)
-    with psycopg.connect(plain(built.url), autocommit=True) as connection:
+    with psycopg.connect(libpq_url(built.url), autocommit=True) as connection:
         for number, path in enumerate(paths):
             block = rng.randbytes(MIB)
             with path.open("wb") as file:

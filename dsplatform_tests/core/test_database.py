@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 
 from dsplatform.core import database as database_module
 from dsplatform.core.database import ConstraintViolated, Database, SerializationFailed, SqlRepository, Transaction
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import DomainEvent
 from dsplatform.core.errors import Conflict, Invalid, NotFound, Unavailable
 from dsplatform.datasets.model import Dataset
@@ -211,7 +212,7 @@ def test_a_server_that_is_not_there_is_unavailable(database_url: str) -> None:
 
 
 def _terminate_the_others(url: str) -> None:
-    with psycopg.connect(url.replace("+psycopg", "").replace("dsplatform_app@", "postgres@"), autocommit=True) as admin:
+    with psycopg.connect(libpq_url(url).replace("dsplatform_app@", "postgres@"), autocommit=True) as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'dsplatform'"

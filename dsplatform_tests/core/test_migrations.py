@@ -3,6 +3,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Conflict, Unavailable
 from dsplatform.core.migrations import check, schema_status, upgrade
 from dsplatform.core.paths import shipped
@@ -17,7 +18,7 @@ def test_the_newest_revision_is_the_one_that_alembic_knows(database_url: str) ->
 
 def test_the_lock_of_an_upgrade_is_given_back(empty_database_url: str) -> None:
     upgrade(empty_database_url)
-    with psycopg.connect(empty_database_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq_url(empty_database_url)) as connection:
         assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
 
@@ -33,7 +34,7 @@ def test_the_migrations_make_the_tables_that_the_repositories_declare(database_u
 
 
 def test_a_table_that_only_the_database_has_is_a_difference(database_url: str, owner_url: str) -> None:
-    with psycopg.connect(owner_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq_url(owner_url)) as connection:
         connection.execute("CREATE TABLE forgotten (id int)")
     with pytest.raises(Conflict, match="forgotten"):
         check(database_url)

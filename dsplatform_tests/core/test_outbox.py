@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from dsplatform.core.database import Database, Transaction
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import DomainEvent
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.outbox import Outbox
@@ -186,7 +187,7 @@ def test_what_a_handler_published_is_delivered_in_turn(database_url: str, db: Da
 def test_a_crash_between_effect_and_acknowledgement_undoes_both(database_url: str, db: Database) -> None:
     def crashing(tx: Transaction, event: DomainEvent) -> None:
         effect(tx, event)
-        with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as admin:
+        with psycopg.connect(libpq_url(database_url), autocommit=True) as admin:
             admin.execute("SELECT pg_terminate_backend(%s, 10000)", [tx.scalar("SELECT pg_backend_pid()")])
 
     outbox = Outbox({Rang: {"a": crashing}})

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import ConstraintViolated, Database
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Denied, Unavailable
 from dsplatform.core.migrations import schema_status, services_role, upgrade
 from dsplatform.core.roles import FEWER, RIGHTS, ROLE, _missing
@@ -198,7 +199,7 @@ def test_an_upgrade_gives_and_takes_what_differs_and_else_does_nothing(kept: Pla
 
 
 def missing(url: str) -> list[sql.Composed]:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq_url(url)) as connection:
         return list(_missing(connection))
 
 

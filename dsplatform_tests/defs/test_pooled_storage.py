@@ -12,6 +12,7 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
 from sqlalchemy import event
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.paths import shipped
 from dsplatform.defs.pooled_storage import (
     POOL_SIZE,
@@ -70,7 +71,7 @@ def instances(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def connections(url: str) -> int:
-    with psycopg.connect(url.replace("+psycopg:", ":"), application_name="counter") as connection:
+    with psycopg.connect(libpq_url(url), application_name="counter") as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'counter'"
         ).fetchone()
@@ -186,7 +187,7 @@ def test_many_threads_never_wait_for_each_other_s_connections(instances: Instanc
 def test_a_connection_that_the_server_closed_is_replaced(instances: Instances, empty_database_url: str) -> None:
     instance = instances("pooled")
     assert instance.get_runs_count() == 0
-    with psycopg.connect(empty_database_url.replace("+psycopg:", ":")) as connection:
+    with psycopg.connect(libpq_url(empty_database_url)) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )

@@ -7,6 +7,8 @@ from enum import StrEnum
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from dsplatform.core.database_url import libpq_url
+
 
 class Generation(StrEnum):
     """A stage of the legacy system. G1a has `sheets` and pointers, G1b pointers and no sheets; G3 is another product."""
@@ -193,13 +195,8 @@ def loosen(connection: psycopg.Connection) -> None:
         connection.execute(SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(Identifier(table), Identifier(name)))
 
 
-def plain(url: str) -> str:
-    """The address as libpq reads it, without SQLAlchemy's name of a driver."""
-    return url.replace("postgresql+psycopg://", "postgresql://", 1)
-
-
 @contextmanager
 def connected(url: str) -> Iterator[psycopg.Connection]:
     """One connection, one transaction, committed at the end."""
-    with psycopg.connect(plain(url), client_encoding="UTF8") as connection:
+    with psycopg.connect(libpq_url(url), client_encoding="UTF8") as connection:
         yield connection

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psycopg
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.migration.model import Reason
 from dsplatform_tests.legacy.bad_rows import ABSENT, KINDS, LATIN_1, build_bad
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.hostile import SECRET, hostile_paths, lay_traps, swapped
 
 
@@ -16,7 +16,7 @@ def test_every_kind_has_its_rows(legacy_ascii_url: str, legacy_folder: Path) -> 
     built = build_bad(legacy_ascii_url, legacy_folder, each=3)
     assert {kind: len(set(built.keys(kind))) for kind in KINDS} == dict.fromkeys(KINDS, 3)
     assert Counter(key for kind in KINDS for key in built.planted[kind]).most_common(1)[0][1] == 1, "a row is of one kind"
-    with psycopg.connect(plain(legacy_ascii_url), client_encoding="SQL_ASCII") as connection:
+    with psycopg.connect(libpq_url(legacy_ascii_url), client_encoding="SQL_ASCII") as connection:
         names = connection.execute(
             "SELECT name FROM datasets WHERE id = ANY(%s)", [[id_ for (id_,) in built.keys("name_latin_1")]]
         ).fetchall()

@@ -13,8 +13,9 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.local import EmbeddedPostgres
-from dsplatform_tests.legacy.ddl import Generation, plain
+from dsplatform_tests.legacy.ddl import Generation
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.legacy.rows import PASSWORD, PASSWORD_HASH
 
@@ -44,12 +45,12 @@ def _queries(generation: str) -> Iterator[tuple[str, str]]:
 
 
 def _rows(built: Built, query: str) -> list[tuple[int, ...]]:
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         return sorted(connection.execute(query.encode()).fetchall())
 
 
 def _dump(built: Built) -> dict[str, list[tuple[object, ...]]]:
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall() for table in built.counts}
 
 
@@ -87,7 +88,7 @@ def test_a_system_without_oddities_has_none(generation: Generation, legacy_url: 
     structural = {"D18"} if generation in {Generation.G1B, Generation.G2} else set()
     assert {oddity for oddity, query in _queries(generation) if _rows(built, query)} == structural
     assert not built.planted
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         paths = connection.execute("SELECT file_path, file_size FROM files").fetchall()
     on_disk = {str(legacy_folder / name): (legacy_folder / name).stat().st_size for name in _tree(legacy_folder)}
     assert {path.removeprefix("file://"): size for path, size in paths} == on_disk
@@ -96,7 +97,7 @@ def test_a_system_without_oddities_has_none(generation: Generation, legacy_url: 
 @pytest.mark.parametrize("generation", WITH_TABLES)
 def test_every_foreign_key_holds(generation: Generation, odd: Callable[[Generation], Built]) -> None:
     """They are not checked while the rows are copied."""
-    with psycopg.connect(plain(odd(generation).url)) as connection:
+    with psycopg.connect(libpq_url(odd(generation).url)) as connection:
         keys = connection.execute(
             "SELECT conname, conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'"
         )
@@ -150,7 +151,7 @@ TABLES = {
 def test_generations_differ_in_their_tables(generation: Generation, odd: Callable[[Generation], Built]) -> None:
     built = odd(generation)
     assert {table: table in built.counts for table in TABLES[generation]} == TABLES[generation]
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         for table, absent in COLUMNS[generation].items():
             columns = connection.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table]).fetchall()
             assert columns
@@ -159,7 +160,7 @@ def test_generations_differ_in_their_tables(generation: Generation, odd: Callabl
 
 def test_the_newest_generation_is_there_to_be_refused(legacy_url: str, legacy_folder: Path) -> None:
     build(legacy_url, legacy_folder, Generation.G3)
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         assert connection.execute("SELECT to_regclass('dsa_core.commits') IS NOT NULL").fetchone() == (True,)
 
 
@@ -172,7 +173,7 @@ def test_the_planned_columns_of_files_are_never_filled(legacy_url: str, legacy_f
 def test_a_file_is_where_its_oddity_says(odd: Callable[[Generation], Built]) -> None:
     """D12, D13: what is missing is missing, and every other odd path leads to bytes of the size that the table has."""
     built = odd(Generation.G1B)
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         paths = {key: (path, size) for key, path, size in connection.execute("SELECT id, file_path, file_size FROM files")}
     assert not any(Path(paths[key][0]).exists() for (key,) in built.keys("D13.missing"))
     for kind, start in (("old_mount", built.mounts[0][0]), ("uri", f"file://{built.folder}"), ("relative", "")):
@@ -192,7 +193,7 @@ def test_a_stored_schema_is_that_of_the_file(legacy_url: str, legacy_folder: Pat
     build(legacy_url, legacy_folder, Generation.G1A, datasets=3, oddities=False)
     query = "SELECT file_path, schema_json, metadata FROM dataset_schema_versions s JOIN dataset_versions v ON v.id = s.dataset_version_id"
     joined = "JOIN files f ON f.id = file_id JOIN sheets ON sheets.dataset_version_id = v.id JOIN sheet_metadata ON sheet_id = sheets.id"
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         found = connection.execute(f"{query} {joined}".encode()).fetchall()
     assert len(found) > 3
     for path, schema, sheet in found:

@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dsplatform_tests.legacy.ddl import Generation, plain
+from dsplatform.core.database_url import libpq_url
+from dsplatform_tests.legacy.ddl import Generation
 from dsplatform_tests.legacy.generator import build
 from dsplatform_tests.legacy.rows import key_columns
 from dsplatform_tests.legacy.writers import Writers
@@ -46,7 +47,7 @@ def test_what_was_committed_is_there_and_what_was_not_is_not(url: str, legacy_fo
     with Writers(url, legacy_folder, 4, longest=0.05, pause=0.001) as writers:
         _until(lambda: writers.transactions > 300 and wanted <= {(change.op, change.table) for change in writers.changes()})
     changes = writers.changes()
-    with psycopg.connect(plain(url)) as connection:
+    with psycopg.connect(libpq_url(url)) as connection:
         for table in {change.table for change in changes}:
             there = set(connection.execute(f"SELECT {', '.join(key_columns(table))} FROM {table}".encode()).fetchall())
             inserted, deleted = (
@@ -62,7 +63,10 @@ def test_what_was_committed_is_there_and_what_was_not_is_not(url: str, legacy_fo
 
 
 def test_refusals_are_measured_and_survived(url: str, legacy_folder: Path) -> None:
-    with Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers, psycopg.connect(plain(url), autocommit=True) as connection:
+    with (
+        Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers,
+        psycopg.connect(libpq_url(url), autocommit=True) as connection,
+    ):
         _until(lambda: writers.transactions > 20)
         connection.execute(FREEZE)
         _until(lambda: all(log.refused_since for log in writers.logs))
@@ -73,7 +77,10 @@ def test_refusals_are_measured_and_survived(url: str, legacy_folder: Path) -> No
 
 
 def test_a_lost_connection_is_made_anew(url: str, legacy_folder: Path) -> None:
-    with Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers, psycopg.connect(plain(url), autocommit=True) as connection:
+    with (
+        Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers,
+        psycopg.connect(libpq_url(url), autocommit=True) as connection,
+    ):
         _until(lambda: writers.transactions > 20)
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -83,7 +90,7 @@ def test_a_lost_connection_is_made_anew(url: str, legacy_folder: Path) -> None:
 
 
 def test_a_failure_that_no_client_could_meet_is_raised(url: str, legacy_folder: Path) -> None:
-    with psycopg.connect(plain(url), autocommit=True) as connection:
+    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         connection.execute("ALTER TABLE datasets RENAME name TO title")
     with pytest.raises(psycopg.errors.UndefinedColumn), Writers(url, legacy_folder, 2, pause=0.001) as writers:
         _until(lambda: bool(writers._failures))

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import psycopg
 from psycopg import errors
 
-from dsplatform_tests.legacy.ddl import plain
+from dsplatform.core.database_url import libpq_url
 from dsplatform_tests.legacy.rows import TIMEZONE
 from dsplatform_tests.legacy.writing import Change, Gone, Session
 
@@ -65,7 +65,7 @@ class Writers:
     """
 
     def __init__(self, url: str, folder: Path, count: int = 8, *, seed: int = 1, longest: float = 0.8, pause: float = 0.02) -> None:
-        self._url, self._folder = plain(url), folder
+        self._url, self._folder = libpq_url(url), folder
         self._longest, self._pause = longest, pause
         self._stop = Event()
         self._failures: list[BaseException] = []

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Transaction
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import Actor
 from dsplatform.migration.accounting import Accounting, AccountingBroken
 from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.model import Entity, Finding, Group, Landed, Outcome, Reason, Rule, SourceRow, legacy_id
 from dsplatform.migration.source import LegacyDatabase, Snapshot
 from dsplatform.migration.step import Prepared, Step
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import build
 from dsplatform_tests.migration import make
 from dsplatform_tests.migration.test_migrate import rows
@@ -60,7 +60,7 @@ def test_every_row_ends_in_one_way(states: list[dict[int, str]], platform: Platf
         for table in ("legacy_checkpoints", "legacy_quarantine", "legacy_id_map"):
             tx.execute(f"DELETE FROM {table}")
     for state in states:
-        with psycopg.connect(plain(url)) as connection:
+        with psycopg.connect(libpq_url(url)) as connection:
             connection.execute("DELETE FROM users")
             connection.execute("DELETE FROM roles")
             with connection.cursor() as cursor:
@@ -134,7 +134,7 @@ def test_a_batch_is_read_while_the_one_before_it_lands(platform: Platform, syste
             assert came[groups[-1].row.key[0] // 3].wait(30)
             return [Landed(self.entity, group.row.key, Outcome.MIGRATED) for group in groups]
 
-    with psycopg.connect(plain(url)) as connection:
+    with psycopg.connect(libpq_url(url)) as connection:
         connection.execute("DELETE FROM users")
         connection.execute("DELETE FROM roles")
         connection.execute("INSERT INTO roles (id, role_name) SELECT i, 'role ' || i FROM generate_series(1, 8) i")

@@ -17,6 +17,7 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Unavailable
 from dsplatform.migration import disk, figures
 from dsplatform.migration.analysis import Analysis, AnalysisService
@@ -25,7 +26,7 @@ from dsplatform.migration.odd_values import changes
 from dsplatform.migration.oddities import Oddity, Severity
 from dsplatform.migration.report import markdown
 from dsplatform.migration.source import LegacyUnsupported
-from dsplatform_tests.legacy.ddl import connected, loosen, plain
+from dsplatform_tests.legacy.ddl import connected, loosen
 from dsplatform_tests.legacy.generator import TIMEZONE, Built, build
 
 GENERATIONS = ["G0", "G1a", "G1b", "G2"]
@@ -69,13 +70,13 @@ def one(analysis: Analysis, code: str) -> Oddity:
 
 
 def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(plain(url)) as connection:
+    with psycopg.connect(libpq_url(url)) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def dump(built: Built) -> dict[str, object]:
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         rows = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall() for table in built.counts}
         objects = connection.execute(
             "SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -118,7 +119,7 @@ def test_in_a_system_without_oddities_nothing_waits_for_anybody(
     generation: str, legacy_url: str, legacy_folder: Path, analyse: Analyse
 ) -> None:
     built = build(legacy_url, legacy_folder, generation, datasets=6, oddities=False)
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         ((zone,),) = connection.execute("SHOW TimeZone").fetchall()
     found = analyse(built, read_all=True, legacy_timezone=zone)
     assert {oddity.code: oddity.severity for oddity in found.oddities if oddity.severity is not Severity.NOTE} == {}
@@ -132,7 +133,7 @@ def test_the_report_never_holds_a_password_nor_its_hash_nor_how_long_it_is(
     monkeypatch.setattr(figures, "LARGEST", 1_000)
     built = build(legacy_url, legacy_folder, "G1a", datasets=2)
     found = analyse(built)
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         secrets = [value for (value,) in connection.execute("SELECT DISTINCT password_hash FROM users WHERE length(password_hash) > 3")]
     assert len(secrets) >= 3
     text = markdown(found) + json.dumps(found.plain())
@@ -272,7 +273,7 @@ def test_texts_that_are_none_are_counted_in_a_database_that_takes_them(
     legacy_ascii_url: str, legacy_folder: Path, analyse: Analyse
 ) -> None:
     built = build(legacy_ascii_url, legacy_folder, "G1a", datasets=3, oddities=False)
-    with psycopg.connect(plain(legacy_ascii_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_ascii_url)) as connection:
         connection.execute(b"UPDATE datasets SET description = 'caf\xe9'")
         connection.execute(b"UPDATE datasets SET name = 'caf\xc3\xa9' WHERE id = 1")
         connection.execute(b"UPDATE tags SET name = 'caf\xe9' WHERE id = 1")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Conflict, Denied
 from dsplatform.migration.changes import SCHEMA, Change, ChangeLog
 
@@ -18,7 +19,7 @@ TABLES = ("datasets", "dataset_tags", "absent")
 @pytest.fixture
 def url(empty_database_url: str) -> str:
     """With two tables."""
-    plain = empty_database_url.replace("postgresql+psycopg://", "postgresql://")
+    plain = libpq_url(empty_database_url)
     with psycopg.connect(plain) as connection:
         connection.execute("CREATE TABLE datasets (id serial PRIMARY KEY, name text)")
         connection.execute(

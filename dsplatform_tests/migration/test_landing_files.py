@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from dsplatform.bootstrap import Platform
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import Actor
 from dsplatform.migration import landing_files
 from dsplatform.migration.landing_files import release
 from dsplatform.migration.model import Entity
 from dsplatform.migration.service import MigrationService
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.make import assert_sound
 from dsplatform_tests.migration import make
@@ -33,7 +33,7 @@ def migration(platform: Platform, built: Built) -> MigrationService:
 def file(built: Built, path: str | None, *, data: bytes | None = None, used: bool = True, **columns: object) -> int:
     """A row of `files`, named by a version of its own dataset."""
     named = {"storage_type": "filesystem", "file_type": "parquet", "file_path": path, "file_data": data, **columns}
-    with psycopg.connect(plain(built.url), autocommit=True) as connection:
+    with psycopg.connect(libpq_url(built.url), autocommit=True) as connection:
         marks = ", ".join(["%s"] * len(named))
         row = connection.execute(f"INSERT INTO files ({', '.join(named)}) VALUES ({marks}) RETURNING id".encode(), list(named.values()))
         ((id_,),) = row.fetchall()

@@ -12,6 +12,7 @@ import pytest
 
 from dsplatform.bootstrap import Platform
 from dsplatform.core.database import Transaction
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import DsplatformError, Invalid, NotFound, Unavailable
 from dsplatform.migration import backfill
@@ -21,7 +22,6 @@ from dsplatform.migration.model import Entity, Reason
 from dsplatform.migration.service import LOCK, AlreadyRunning, MigrationService
 from dsplatform.migration.source import LegacyDatabase, Snapshot
 from dsplatform.permissions.model import MissingRight
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.make import assert_sound
 from dsplatform_tests.migration import make
@@ -43,7 +43,7 @@ def migration(platform: Platform, built: Built) -> MigrationService:
 
 def legacy(built: Built, statement: str, *params: object) -> Any:
     """A change in the legacy system."""
-    with psycopg.connect(plain(built.url), autocommit=True) as connection:
+    with psycopg.connect(libpq_url(built.url), autocommit=True) as connection:
         cursor = connection.execute(statement.encode(), params)
         return cursor.fetchall() if cursor.description else None
 

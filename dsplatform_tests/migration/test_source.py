@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Unavailable
 from dsplatform.migration import source
 from dsplatform.migration.cells import as_json
 from dsplatform.migration.model import Generation
 from dsplatform.migration.source import Inline, LegacyDatabase, LegacyUnsupported, Snapshot
-from dsplatform_tests.legacy.ddl import plain
 from dsplatform_tests.legacy.generator import build
 
 TABLES = ["roles", "users", "files", "datasets", "dataset_versions"]
 
 
 def execute(url: str, *statements: str | bytes) -> None:
-    with psycopg.connect(plain(url)) as connection:
+    with psycopg.connect(libpq_url(url)) as connection:
         for statement in statements:
             connection.execute(statement if isinstance(statement, bytes) else statement.encode())
 
@@ -146,7 +146,7 @@ def test_json_that_is_taken_holds_what_was_written(text: str) -> None:
 
 def test_text_that_is_no_utf_8_comes_as_bytes_and_the_rest_of_its_row_as_ever(legacy_ascii_url: str) -> None:
     tables(legacy_ascii_url, "CREATE TABLE notes (id serial PRIMARY KEY, body text, other varchar(20), facts jsonb)")
-    with psycopg.connect(plain(legacy_ascii_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_ascii_url)) as connection:
         connection.execute(
             b"INSERT INTO notes VALUES (1, 'caf\xe9', 'x', '{}'), (2, 'caf\xc3\xa9', '\xff', '[2]'), (3, 'plain', NULL, NULL)"
         )
@@ -164,7 +164,7 @@ def test_bytes_in_a_row_are_read_in_pieces_and_only_when_asked_for(
 ) -> None:
     monkeypatch.setattr(source, "PIECE_BYTES", 1000)
     data = bytes(range(256)) * 17
-    with psycopg.connect(plain(legacy_url)) as connection:
+    with psycopg.connect(libpq_url(legacy_url)) as connection:
         connection.execute("INSERT INTO notes (id, data) VALUES (900, %s), (901, '')", [data])
     with LegacyDatabase(legacy_url).snapshot() as found:
         full, empty = found.batch("notes", (899,), 10)

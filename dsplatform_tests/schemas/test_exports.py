@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Invalid
 from dsplatform.schemas.columnar.reading import logical_type
 from dsplatform.schemas.exports import MAX_COLUMNS, TooManyColumns, arrow_schema, ddl, json_schema
@@ -183,7 +184,7 @@ def test_decimals_get_scales_that_every_release_of_postgresql_allows(type_: str,
 def test_postgresql_makes_the_table_with_the_names_that_were_given(
     empty_database_url: str, given_columns: tuple[Column, ...], table: str
 ) -> None:
-    with psycopg.connect(empty_database_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq_url(empty_database_url)) as connection:
         connection.execute("CREATE SCHEMA made; SET search_path TO made")
         connection.execute(ddl(given_columns, table).encode())
         found = connection.execute(
@@ -207,7 +208,7 @@ def test_a_table_with_too_many_columns_is_refused_with_the_reason() -> None:
 
 
 def test_postgresql_takes_as_many_columns_as_are_allowed(empty_database_url: str) -> None:
-    with psycopg.connect(empty_database_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(libpq_url(empty_database_url)) as connection:
         connection.execute(ddl(tuple(Column(f"c{index}", "int64") for index in range(MAX_COLUMNS)), "widest").encode())
         with pytest.raises(psycopg.errors.TooManyColumns):
             connection.execute('ALTER TABLE "widest" ADD COLUMN one_more bigint')

@@ -16,7 +16,7 @@ from fastapi import Path as InPath
 from psycopg.rows import DictRow, dict_row
 from pydantic import TypeAdapter
 
-from dsplatform_tests.legacy.ddl import plain
+from dsplatform.core.database_url import libpq_url
 from dsplatform_tests.legacy.rows import TIMEZONE
 from dsplatform_tests.legacy.writing import Session
 
@@ -42,7 +42,7 @@ class Old:
         self._secret = secret
         self._connections: LifoQueue[psycopg.Connection[DictRow]] = LifoQueue()
         for _ in range(CONNECTIONS):
-            self._connections.put(psycopg.connect(plain(url), autocommit=True, row_factory=dict_row, options=f"-c timezone={TIMEZONE}"))
+            self._connections.put(psycopg.connect(libpq_url(url), autocommit=True, row_factory=dict_row, options=f"-c timezone={TIMEZONE}"))
 
     def close(self) -> None:
         """Once no request runs any more."""

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
-from dsplatform_tests.legacy.ddl import Generation, plain
+from dsplatform.core.database_url import libpq_url
+from dsplatform_tests.legacy.ddl import Generation
 from dsplatform_tests.legacy.generator import PASSWORD, Built, build
 from dsplatform_tests.legacy.server import SECRET, running
 from dsplatform_tests.legacy.server.app import create
@@ -38,7 +39,7 @@ def client(built: Built) -> Iterator[TestClient]:
 
 
 def _one(built: Built, query: str) -> str:
-    with psycopg.connect(plain(built.url)) as connection:
+    with psycopg.connect(libpq_url(built.url)) as connection:
         found = connection.execute(query.encode()).fetchone()
     assert found
     return str(found[0])
