@@ -25,6 +25,7 @@ quarantine = typer.Typer(help="Legacy rows about which something waits for a dec
 app.add_typer(quarantine, name="quarantine")
 
 Number = Annotated[int, typer.Argument(help="Number in the quarantine, as `quarantine list` shows it.")]
+OfNumber = Annotated[int | None, typer.Option("--number", help="Only this one.")]
 OfEntity = Annotated[str | None, typer.Option("--entity", help="Only rows of this legacy table.")]
 OfReason = Annotated[str | None, typer.Option("--reason", help="Only rows with this reason.")]
 
@@ -236,7 +237,7 @@ def show_quarantine(number: Number, as_json: AsJson = False) -> None:
 @quarantine.command()
 def resolve(
     resolution: Annotated[str, typer.Argument(help="The decision, in words.")],
-    number: Annotated[int | None, typer.Option("--number", help="Only this one.")] = None,
+    number: OfNumber = None,
     entity: OfEntity = None,
     reason: OfReason = None,
     as_json: AsJson = False,
@@ -254,7 +255,7 @@ def resolve(
 
 @quarantine.command()
 def retry(
-    number: Annotated[int | None, typer.Option("--number", help="Only this one.")] = None,
+    number: OfNumber = None,
     entity: OfEntity = None,
     reason: OfReason = None,
     as_json: AsJson = False,
