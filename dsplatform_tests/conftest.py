@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +21,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres, upgrade
 from dsplatform.versioning.turns import Turns
 from dsplatform_tests import s3
+from dsplatform_tests.copies import Copies, Place, settings_of
 
 _numbers = count(1)
 
@@ -57,9 +60,24 @@ def empty_database_url(server: EmbeddedPostgres) -> Iterator[str]:
         yield server.url(name)
 
 
+@pytest.fixture(scope="session")
+def copies(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    """What is built once, and copied for each test."""
+    return Copies(server, tmp_path_factory.mktemp("copies"), partial(_database, server))
+
+
 @pytest.fixture
-def legacy_url(server: EmbeddedPostgres) -> Iterator[str]:
+def copied() -> Place[Any] | None:
+    """What the tests of a file begin with, where it has a fixture of this name: the fixtures below are of that place then."""
+    return None
+
+
+@pytest.fixture
+def legacy_url(server: EmbeddedPostgres, copied: Place[Any] | None) -> Iterator[str]:
     """An empty database for a stand-in of the legacy system (`dsplatform_tests.legacy.generator.build`)."""
+    if copied:
+        yield copied.legacy_url
+        return
     with _database(server, "template0") as name:
         yield server.url(name)
 
@@ -72,14 +90,17 @@ def legacy_ascii_url(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def legacy_folder(tmp_path: Path) -> Path:
+def legacy_folder(tmp_path: Path, copied: Place[Any] | None) -> Path:
     """The base folder of the legacy system's files."""
-    return tmp_path / "legacy"
+    return copied.legacy_folder if copied else tmp_path / "legacy"
 
 
 @pytest.fixture
-def database_url(server: EmbeddedPostgres) -> Iterator[str]:
+def database_url(server: EmbeddedPostgres, copied: Place[Any] | None) -> Iterator[str]:
     """A migrated database of its own, as the services log in to it. `make.tampering` does what they may not."""
+    if copied:
+        yield copied.database_url
+        return
     with _database(server, "template") as name:
         yield server.url(name, user=ROLE)
 
@@ -115,9 +136,9 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, copied: Place[Any] | None) -> Settings:
     """A home of its own; dropped files need not settle."""
-    return Settings.from_env({"DSPLATFORM_HOME": str(tmp_path / "home"), "DSPLATFORM_SETTLE_SECONDS": "0"})
+    return copied.settings if copied else settings_of(tmp_path / "home")
 
 
 @pytest.fixture

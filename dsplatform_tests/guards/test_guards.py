@@ -25,6 +25,7 @@ from dsplatform.migration.wiring import LegacySide
 from dsplatform.permissions.model import MissingRight
 from dsplatform.permissions.service import keep
 from dsplatform_tests import conftest, make
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.guards.cases import ADMIN, CASES, ELSEWHERE, READ, WRITE, Case
 from dsplatform_tests.guards.world import CANARY, PASSING, World, built, dump, last, noted
 
@@ -53,10 +54,22 @@ def world(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
         yield with_files(platform, home)
 
 
+def inhabited(place: Place[None]) -> World:
+    """One to copy."""
+    with bootstrap(place.settings, place.database_url) as platform:
+        return with_files(platform, place.folder)
+
+
 @pytest.fixture
-def fresh(platform: Platform, tmp_path: Path) -> World:
+def copied(copies: Copies) -> Iterator[Place[World]]:
+    with copies.of(inhabited) as place:
+        yield place
+
+
+@pytest.fixture
+def fresh(platform: Platform, copied: Place[World]) -> World:
     """One for what is done."""
-    return with_files(platform, tmp_path)
+    return replace(copied.made, platform=platform)
 
 
 def with_files(platform: Platform, folder: Path) -> World:
