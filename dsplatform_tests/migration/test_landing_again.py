@@ -12,6 +12,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.core.types import VersionId
 from dsplatform.migration.model import Entity
 from dsplatform_tests import make
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.migration import histories
 from dsplatform_tests.migration.histories import OldFile, OldPart, OldVersion
 from dsplatform_tests.migration.legacy_side import TIME, Legacy, empty
@@ -34,9 +35,24 @@ RELATIONS = {
 
 
 @pytest.fixture
-def legacy(platform: Platform, legacy_url: str, legacy_folder: Path) -> Legacy:
+def copied(copies: Copies) -> Iterator[Place[None]]:
+    with copies.of(landed) as place:
+        yield place
+
+
+@pytest.fixture
+def legacy(platform: Platform, copied: Place[None]) -> Legacy:
+    """What came along."""
+    return Legacy(copied.legacy_url, copied.legacy_folder, platform)
+
+
+def landed(place: Place[None]) -> None:
     """Two datasets: three versions in a line and one beside them; another with a single one."""
-    legacy = empty(platform, legacy_url, legacy_folder, "G1b")
+    with bootstrap(place.settings, place.database_url) as platform:
+        write(empty(platform, place.legacy_url, place.legacy_folder, "G1b")).migrate()
+
+
+def write(legacy: Legacy) -> Legacy:
     with legacy.writing():
         for id_, data in ((1, b"one"), (2, b"two"), (3, b"three"), (4, None), (5, b"unused")):
             legacy.file(id_, data)
@@ -60,7 +76,6 @@ def legacy(platform: Platform, legacy_url: str, legacy_folder: Path) -> Legacy:
         legacy.put("dataset_permissions", dataset_id=11, user_id=2, permission_type="admin")
         legacy.put("tags", id=51, name="Finance")
         legacy.put("dataset_tags", dataset_id=11, tag_id=51)
-    legacy.migrate()
     return legacy
 
 

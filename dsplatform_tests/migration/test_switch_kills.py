@@ -2,31 +2,52 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from psycopg import errors as pg
 
-from dsplatform.bootstrap import Platform
+from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.migration.model import Reason
 from dsplatform.migration.routing_rows import Master
 from dsplatform.migration.switching import SwitchService
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.journeys.crew import Crew
 from dsplatform_tests.legacy.ddl import connected
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.migration import make, works
 
 
-@pytest.fixture
-def built(platform: Platform, legacy_url: str, legacy_folder: Path) -> Built:
+def followed(place: Place[None]) -> Built:
     """Captured and migrated, with a change that was not followed."""
-    built = build(legacy_url, legacy_folder, "G1b", datasets=2, oddities=False)
-    (platform.settings.home / "legacy.json").write_text(json.dumps({"url": built.url, "folder": str(built.folder), "mounts": []}))
-    service = works.switching(platform)
-    service.capture(platform.system())
-    make.migration(platform, built.url, built.folder).migrate(platform.system(), accept=list(Reason))
+    built = build(place.legacy_url, place.legacy_folder, "G1b", datasets=2, oddities=False)
+    with bootstrap(place.settings, place.database_url) as platform:
+        _tell(platform, built)
+        works.switching(platform).capture(platform.system())
+        make.migration(platform, built.url, built.folder).migrate(platform.system(), accept=list(Reason))
     _write_there(built, "changed there")
     return built
+
+
+@pytest.fixture
+def copied(copies: Copies) -> Iterator[Place[Built]]:
+    with copies.of(followed) as place:
+        yield place
+
+
+@pytest.fixture
+def built(platform: Platform, copied: Place[Built]) -> Built:
+    """Both systems."""
+    built = replace(copied.made, url=copied.legacy_url)
+    _tell(platform, built)
+    return built
+
+
+def _tell(platform: Platform, built: Built) -> None:
+    """The processes that are killed where the legacy system is."""
+    (platform.settings.home / "legacy.json").write_text(json.dumps({"url": built.url, "folder": str(built.folder), "mounts": []}))
 
 
 def _write_there(built: Built, text: str) -> None:

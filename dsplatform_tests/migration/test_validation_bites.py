@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dsplatform.bootstrap import Platform
+from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.database import Transaction
 from dsplatform.core.errors import Denied
 from dsplatform.migration import bytes_check, validation
@@ -16,6 +16,7 @@ from dsplatform.migration.checks import Both
 from dsplatform.migration.source import LegacyDatabase
 from dsplatform.migration.validation import TITLES, Checked, ValidationService, examine
 from dsplatform_tests import make
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.legacy.generator import TIMEZONE
 from dsplatform_tests.migration import legacy_side
 from dsplatform_tests.migration import make as migration_make
@@ -23,6 +24,7 @@ from dsplatform_tests.migration.faults import KINDS, Fault, Ground
 from dsplatform_tests.migration.legacy_side import Legacy
 
 FAULTS = 200
+Mounts = tuple[tuple[str, Path], ...]
 TOGETHER = 13
 """Faults of one round: few enough that each has rows of its own."""
 
@@ -34,9 +36,23 @@ def brought(platform: Platform, url: str, folder: Path, datasets: int) -> Legacy
     return made
 
 
+def small(place: Place[None]) -> Mounts:
+    with bootstrap(place.settings, place.database_url) as platform:
+        return brought(platform, place.legacy_url, place.legacy_folder, 4).mounts
+
+
 @pytest.fixture
-def legacy(platform: Platform, legacy_url: str, legacy_folder: Path) -> Legacy:
-    return brought(platform, legacy_url, legacy_folder, 4)
+def copied(copies: Copies, request: pytest.FixtureRequest) -> Iterator[Place[Mounts] | None]:
+    if "large" in request.fixturenames:
+        yield None
+        return
+    with copies.of(small) as place:
+        yield place
+
+
+@pytest.fixture
+def legacy(platform: Platform, copied: Place[Mounts]) -> Legacy:
+    return Legacy(copied.legacy_url, copied.legacy_folder, platform, copied.made)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from dsplatform.migration.shadow import Difference, Outcome, Summary
 from dsplatform.permissions.access_tokens import AccessTokens
 from dsplatform_tests import make
 from dsplatform_tests.api.legacy.conftest import signed
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.legacy import server as old_server
 from dsplatform_tests.legacy.generator import TIMEZONE
 from dsplatform_tests.migration import legacy_side
@@ -72,13 +73,24 @@ def asking(settings: Settings, database_url: str, url: str, legacy: Legacy) -> I
         yield Beside(app.state.platform, legacy, client)
 
 
-@pytest.fixture
-def legacy(settings: Settings, database_url: str, legacy_url: str, legacy_folder: Path) -> Legacy:
+def came_along(place: Place[None]) -> Legacy:
     """A small legacy system that came along."""
-    with bootstrap(settings, database_url) as platform:
-        made, _ = legacy_side.built(platform, legacy_url, legacy_folder, "G1b", datasets=2, versions=2, oddities=False)
+    with bootstrap(place.settings, place.database_url) as platform:
+        made, _ = legacy_side.built(platform, place.legacy_url, place.legacy_folder, "G1b", datasets=2, versions=2, oddities=False)
         made.migrate()
         return made
+
+
+@pytest.fixture
+def copied(copies: Copies) -> Iterator[Place[Legacy]]:
+    with copies.of(came_along) as place:
+        yield place
+
+
+@pytest.fixture
+def legacy(copied: Place[Legacy]) -> Legacy:
+    """The legacy side of it."""
+    return replace(copied.made, url=copied.legacy_url)
 
 
 @pytest.fixture
