@@ -57,7 +57,8 @@ def gc_report(
             opened.gc.mark(system)
         opened.gc.fold()
         done = opened.gc.collect(system, sweep=config.sweep)
-        yield dg.MaterializeResult(metadata={**_garbage(done), "datasets_gone": len(reaped)})
+        forgotten = opened.legacy.forget_usage(system)
+        yield dg.MaterializeResult(metadata={**_garbage(done), "datasets_gone": len(reaped), "legacy_usage_rows_gone": forgotten})
 
 
 def _drop_partitions(instance: dg.DagsterInstance, platform: Platform) -> None:

@@ -19,6 +19,8 @@ from dsplatform.migration.usage_rows import UsageRows, Used
 
 READ, WRITE, ADMIN = PermissionType
 USERS, OPERATE = PlatformRight.USERS, PlatformRight.OPERATE
+KEPT_DAYS = 400
+"""How long figures of use are kept: a year, and the month in which somebody looks back on it."""
 _MEANS = "what a number means says nothing about what is there"
 
 
@@ -192,6 +194,12 @@ class LegacyService:
             raise Invalid(f"{days} days cannot be looked back: 1 to 3,660")
         with self._db.autocommit() as tx:
             return UsageRows(tx).since(days)
+
+    @requires_right(OPERATE)
+    def forget_usage(self, _actor: Actor) -> int:
+        """Takes away figures that are older than `KEPT_DAYS`; answers how many rows. The nightly upkeep asks for it."""
+        with self._db.autocommit() as tx:
+            return UsageRows(tx).forget(KEPT_DAYS)
 
     def _old(self, tx: Transaction) -> Remembered:
         return Remembered(tx)

@@ -41,6 +41,10 @@ class UsageRows:
             counts=[counts[key] for key in keys],
         )
 
+    def forget(self, days: int) -> int:
+        """Takes away the figures of days before the last so many; answers how many rows."""
+        return self._tx.execute("DELETE FROM legacy_usage WHERE day <= current_date - CAST(:days AS integer)", days=days)
+
     def since(self, days: int) -> Sequence[Used]:
         """Of the last days, the most used first."""
         rows = self._tx.rows(

@@ -83,6 +83,17 @@ def test_what_a_reaped_dataset_was_is_no_partition_any_more(two_versions: Platfo
     assert instance.get_dynamic_partitions("datasets") == ["stock"]
 
 
+def test_figures_of_the_old_paths_are_kept_for_400_days(two_versions: Platform, instance: dg.DagsterInstance) -> None:
+    with two_versions.db.transaction() as tx:
+        for age in (399, 400, 401):
+            tx.execute("INSERT INTO legacy_usage VALUES (current_date - CAST(:age AS integer), 'GET /old', 'ada', 'curl', 1)", age=age)
+    assert observed(run(two_versions, instance, "collect_garbage"))
+    assert len(make.column(two_versions.db, "SELECT day FROM legacy_usage")) == 3, "by hand it is a plan"
+    result = run(two_versions, instance, "collect_garbage", run_config=_request(garbage_nightly, "2026-11-24").run_config)
+    assert materialized(result, "gc_report")["legacy_usage_rows_gone"].value == 2
+    assert make.column(two_versions.db, "SELECT current_date - day FROM legacy_usage") == [399]
+
+
 def test_retention_by_hand_shows_a_plan_and_the_schedule_deletes(
     two_versions: Platform, system: Actor, instance: dg.DagsterInstance
 ) -> None:
