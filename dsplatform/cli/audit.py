@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, table
+from dsplatform.cli.render import AsJson, emit, table, tell
 
 app = typer.Typer(help="Who did what, and who was refused what: a log that only grows, and tells of changes to it.", no_args_is_help=True)
 FINDINGS = 1
@@ -118,10 +118,7 @@ def seal(
 
     with opened() as session:
         sealed = session.platform.audit.seal(whole=whole)
-    if as_json:
-        emit(sealed)
-    else:
-        typer.echo(f"{sealed.rows} row(s) sealed; the head is {sealed.head or 'not there yet'}")
+    tell(f"{sealed.rows} row(s) sealed; the head is {sealed.head or 'not there yet'}", sealed, as_json=as_json)
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, table
+from dsplatform.cli.render import AsJson, emit, table, tell
 
 if TYPE_CHECKING:
     from dsplatform.bootstrap import Platform
@@ -128,11 +128,9 @@ def set_(
             on_breach=None if on_breach is None else OnBreach(on_breach.value),
             contract=contract,
         )
-    if as_json:
-        emit(terms)
-        return
     where = f"branch {terms.branch}" if terms.branch else "every branch without terms of its own"
-    typer.echo(f"{ref.slug}, {where}: policy {terms.policy}, on breach {terms.on_breach}, {len(terms.contract.tables)} rule(s) for tables")
+    rules = f"{len(terms.contract.tables)} rule(s) for tables"
+    tell(f"{ref.slug}, {where}: policy {terms.policy}, on breach {terms.on_breach}, {rules}", terms, as_json=as_json)
 
 
 @app.command()
@@ -203,11 +201,8 @@ def accept(
     """Take a version from quarantine onto the branch that it was meant for. It takes the right `write`."""
     with _version(version) as (platform, actor, ref, version_id):
         done = platform.contracts.accept(actor, ref, version_id, reason, strategy=None if strategy is None else strategy.value)
-    if as_json:
-        emit(done)
-    else:
-        kept = done.quarantined
-        typer.echo(f"{ref.slug}@{kept.version_number} is accepted: {kept.target_branch} is at version {done.version_number}")
+    kept = done.quarantined
+    tell(f"{ref.slug}@{kept.version_number} is accepted: {kept.target_branch} is at version {done.version_number}", done, as_json=as_json)
 
 
 @app.command()
@@ -215,10 +210,8 @@ def dismiss(version: Kept, reason: Reason, as_json: AsJson = False) -> None:
     """Say that a version in quarantine is not taken. It stays on its branch until that is deleted. It takes the right `write`."""
     with _version(version) as (platform, actor, ref, version_id):
         done = platform.contracts.dismiss(actor, ref, version_id, reason)
-    if as_json:
-        emit(done)
-    else:
-        typer.echo(f"{ref.slug}@{done.quarantined.version_number} is dismissed; it stays on {done.quarantined.branch}")
+    kept = done.quarantined
+    tell(f"{ref.slug}@{kept.version_number} is dismissed; it stays on {kept.branch}", done, as_json=as_json)
 
 
 @app.command()

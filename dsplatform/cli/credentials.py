@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, table
+from dsplatform.cli.render import AsJson, emit, table, tell
 
 if TYPE_CHECKING:
     from dsplatform.core.domain import Scope
@@ -47,10 +47,8 @@ def login(
         actor = platform.sessions.identify(name, password, Origin())
         made = platform.accounts.create_token(actor, "dsplatform login", days=hours / 24)
         private_files.write(platform.settings.home / CREDENTIALS, f"{made.secret}\n")
-    if as_json:
-        emit({"username": actor.username, "expires_at": made.expires_at})
-    else:
-        typer.echo(f"logged in as {actor.username} until {made.expires_at.astimezone():%Y-%m-%d %H:%M}")
+    said = f"logged in as {actor.username} until {made.expires_at.astimezone():%Y-%m-%d %H:%M}"
+    tell(said, {"username": actor.username, "expires_at": made.expires_at}, as_json=as_json)
 
 
 def logout(as_json: AsJson = False) -> None:
@@ -70,10 +68,7 @@ def logout(as_json: AsJson = False) -> None:
                 username = actor.username
                 platform.accounts.revoke_token(actor, actor.origin.token_id or 0)
             (platform.settings.home / CREDENTIALS).unlink(missing_ok=True)
-    if as_json:
-        emit({"username": username})
-    else:
-        typer.echo(f"{username} is logged out" if username else "nobody was logged in")
+    tell(f"{username} is logged out" if username else "nobody was logged in", {"username": username}, as_json=as_json)
 
 
 def whoami(as_json: AsJson = False) -> None:
@@ -153,10 +148,7 @@ def revoke(
 
     with opened() as session:
         session.platform.accounts.revoke_token(session.platform.actor(), token_id)
-    if as_json:
-        emit({"revoked": token_id})
-    else:
-        typer.echo(f"token {token_id} is revoked")
+    tell(f"token {token_id} is revoked", {"revoked": token_id}, as_json=as_json)
 
 
 def read_password(*, from_input: bool, twice: bool = False) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, size, table
+from dsplatform.cli.render import AsJson, emit, size, table, tell
 
 Reference = Annotated[str, typer.Argument(metavar="DATASET[@REF]", help="A dataset, or one of its versions: number, latest, branch, tag.")]
 
@@ -99,7 +99,5 @@ def get(
         written = [
             session.platform.files.write_to(actor, component.file_id, output, component.name, overwrite=force) for component in wanted
         ]
-    if as_json:
-        emit([str(path) for path in written])
-    else:
-        typer.echo(f"{len(written)} file(s) of {ref.slug}@{version.number} written to {output}, every hash verified")
+    said = f"{len(written)} file(s) of {ref.slug}@{version.number} written to {output}, every hash verified"
+    tell(said, [str(path) for path in written], as_json=as_json)

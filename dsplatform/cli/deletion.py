@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, size, table
+from dsplatform.cli.render import AsJson, emit, size, table, tell
 from dsplatform.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -36,19 +36,17 @@ def rm(
         preview = platform.deletion.preview_dataset(actor, name) if ref is None else platform.deletion.preview_version(actor, reference)
         what = preview.dataset if ref is None else f"{preview.dataset}@{preview.versions[0]}"
         if dry_run:
-            _removal(what, preview, "would go", as_json=as_json)
+            tell(_sentence(what, preview, "would go"), preview, as_json=as_json)
             return
         if not yes:
             _ask(what, preview)
         if ref is None:
             deleted = platform.datasets.delete_dataset(actor, name)
-            if as_json:
-                emit(deleted)
-            else:
-                until = deleted.restorable_until.astimezone()
-                typer.echo(f"{what} is deleted; `dsplatform restore {what}` brings it back until {until:%Y-%m-%d %H:%M}")
+            until = f"{deleted.restorable_until.astimezone():%Y-%m-%d %H:%M}"
+            tell(f"{what} is deleted; `dsplatform restore {what}` brings it back until {until}", deleted, as_json=as_json)
         else:
-            _removal(what, platform.deletion.delete_version(actor, reference), "are deleted", as_json=as_json)
+            gone = platform.deletion.delete_version(actor, reference)
+            tell(_sentence(what, gone, "are deleted"), gone, as_json=as_json)
 
 
 def _at_a_terminal() -> bool:
@@ -59,13 +57,6 @@ def _ask(what: str, preview: "Removal") -> None:
     if not _at_a_terminal():
         raise Invalid(f"{what} is not deleted: nobody can be asked here; look with --dry-run and repeat with --yes")
     typer.confirm(f"{_sentence(what, preview, 'go')}. Delete?", abort=True, err=True)
-
-
-def _removal(what: str, removal: "Removal", verb: str, *, as_json: bool) -> None:
-    if as_json:
-        emit(removal)
-    else:
-        typer.echo(_sentence(what, removal, verb))
 
 
 def _sentence(what: str, removal: "Removal", verb: str) -> str:
@@ -93,10 +84,7 @@ def restore(
         else:
             back = platform.datasets.restore_dataset(actor, dataset, new_name=as_name)
     if dataset is not None:
-        if as_json:
-            emit(back)
-        else:
-            typer.echo(f"{back.slug} is back" + ("" if back.name == back.slug else f", as {back.name!r}"))
+        tell(f"{back.slug} is back" + ("" if back.name == back.slug else f", as {back.name!r}"), back, as_json=as_json)
     elif as_json:
         emit(list(deleted))
     elif deleted:

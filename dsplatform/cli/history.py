@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, size, table
+from dsplatform.cli.render import AsJson, emit, size, table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -243,10 +243,7 @@ def _pointers(pointers: "Sequence[Pointer]", none: str, *, as_json: bool) -> Non
 
 
 def _pointer(said: str, pointer: "Pointer", *, as_json: bool) -> None:
-    if as_json:
-        emit(pointer)
-    else:
-        typer.echo(f"{'tag' if pointer.is_tag else 'branch'} {pointer.name} {said} version {pointer.version_number}")
+    tell(f"{'tag' if pointer.is_tag else 'branch'} {pointer.name} {said} version {pointer.version_number}", pointer, as_json=as_json)
 
 
 @branch.command("list")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsplatform.cli.credentials import PasswordFromInput, read_password
-from dsplatform.cli.render import AsJson, emit, table
+from dsplatform.cli.render import AsJson, emit, table, tell
 
 if TYPE_CHECKING:
     from dsplatform.permissions.principals import Group, Role, User
@@ -89,7 +89,7 @@ def password(name: UserName, password_stdin: PasswordFromInput = False, as_json:
     given = read_password(from_input=password_stdin, twice=True)
     with opened() as session:
         session.platform.people.set_password(session.platform.actor(), name, given)
-    _tell(f"{name} has another password", {"username": name}, as_json=as_json)
+    tell(f"{name} has another password", {"username": name}, as_json=as_json)
 
 
 @users.command("first-admin")
@@ -100,9 +100,9 @@ def first_admin(as_json: AsJson = False) -> None:
     with opened() as session:
         path = session.platform.first_admin()
     if path is None:
-        _tell("there is an admin already, or was: nothing is changed", {"made": False}, as_json=as_json)
+        tell("there is an admin already, or was: nothing is changed", {"made": False}, as_json=as_json)
     else:
-        _tell(f"user admin is made; its token is in {path}", {"made": True, "token_file": str(path)}, as_json=as_json)
+        tell(f"user admin is made; its token is in {path}", {"made": True, "token_file": str(path)}, as_json=as_json)
 
 
 @groups.command("list")
@@ -125,10 +125,7 @@ def add_group(name: GroupName, description: About = "", as_json: AsJson = False)
 
     with opened() as session:
         made: Group = session.platform.people.create_group(session.platform.actor(), name, description)
-    if as_json:
-        emit(made)
-    else:
-        typer.echo(f"group {made.name} is made")
+    tell(f"group {made.name} is made", made, as_json=as_json)
 
 
 @groups.command("rm")
@@ -138,7 +135,7 @@ def remove_group(name: GroupName, as_json: AsJson = False) -> None:
 
     with opened() as session:
         session.platform.people.delete_group(session.platform.actor(), name)
-    _tell(f"group {name} is gone", {"group": name}, as_json=as_json)
+    tell(f"group {name} is gone", {"group": name}, as_json=as_json)
 
 
 @groups.command()
@@ -161,7 +158,7 @@ def join(name: GroupName, user: UserName, as_json: AsJson = False) -> None:
 
     with opened() as session:
         session.platform.people.add_member(session.platform.actor(), name, user)
-    _tell(f"{user} belongs to {name}", {"group": name, "username": user}, as_json=as_json)
+    tell(f"{user} belongs to {name}", {"group": name, "username": user}, as_json=as_json)
 
 
 @groups.command()
@@ -171,7 +168,7 @@ def leave(name: GroupName, user: UserName, as_json: AsJson = False) -> None:
 
     with opened() as session:
         session.platform.people.remove_member(session.platform.actor(), name, user)
-    _tell(f"{user} does not belong to {name}", {"group": name, "username": user}, as_json=as_json)
+    tell(f"{user} does not belong to {name}", {"group": name, "username": user}, as_json=as_json)
 
 
 @roles.command("list")
@@ -208,10 +205,7 @@ def set_role_rights(
         raise Invalid(f"{err}: the rights are {', '.join(PlatformRight)}") from err
     with opened() as session:
         made: Role = session.platform.people.set_role_rights(session.platform.actor(), name, wanted, description)
-    if as_json:
-        emit(made)
-    else:
-        typer.echo(f"role {made.name}: {', '.join(made.rights) or 'no rights'}; {made.users} user(s) have it")
+    tell(f"role {made.name}: {', '.join(made.rights) or 'no rights'}; {made.users} user(s) have it", made, as_json=as_json)
 
 
 @roles.command("rm")
@@ -221,7 +215,7 @@ def remove_role(name: RoleName, as_json: AsJson = False) -> None:
 
     with opened() as session:
         session.platform.people.delete_role(session.platform.actor(), name)
-    _tell(f"role {name} is gone", {"role": name}, as_json=as_json)
+    tell(f"role {name} is gone", {"role": name}, as_json=as_json)
 
 
 def _change(name: str, *, role: str | None = None, active: bool | None = None, as_json: bool) -> None:
@@ -233,10 +227,8 @@ def _change(name: str, *, role: str | None = None, active: bool | None = None, a
 
 
 def _tell_user(user: "User", *, as_json: bool) -> None:
-    if as_json:
-        emit(user)
-    else:
-        typer.echo(f"{user.username}: {user.role}, {_state(user)}" + (f", in {', '.join(user.groups)}" if user.groups else ""))
+    belongs = f", in {', '.join(user.groups)}" if user.groups else ""
+    tell(f"{user.username}: {user.role}, {_state(user)}{belongs}", user, as_json=as_json)
 
 
 def _state(user: "User") -> str:
@@ -245,10 +237,3 @@ def _state(user: "User") -> str:
     if user.is_service:
         return "service account"
     return "active" if user.has_password else "active, no password"
-
-
-def _tell(sentence: str, data: object, *, as_json: bool) -> None:
-    if as_json:
-        emit(data)
-    else:
-        typer.echo(sentence)

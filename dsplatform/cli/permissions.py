@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsplatform.cli.history import Dataset, Name, branch
-from dsplatform.cli.render import AsJson, emit, table
+from dsplatform.cli.render import AsJson, emit, table, tell
 
 if TYPE_CHECKING:
     from dsplatform.bootstrap import Platform
@@ -70,11 +70,8 @@ def grant(
     end = _end(until, days)
     with _opened(dataset) as (platform, actor, ref):
         made = platform.permissions.grant_permission(actor, _grantee(user, group, everyone), _right(right), ref.id, until=end)
-    if as_json:
-        emit(made)
-    else:
-        ends = "" if made.expires_at is None else f" until {made.expires_at.astimezone():%Y-%m-%d %H:%M}"
-        typer.echo(f"{made.grantee.said} holds '{made.right}' on {ref.slug}{ends} (grant {made.id})")
+    ends = "" if made.expires_at is None else f" until {made.expires_at.astimezone():%Y-%m-%d %H:%M}"
+    tell(f"{made.grantee.said} holds '{made.right}' on {ref.slug}{ends} (grant {made.id})", made, as_json=as_json)
 
 
 def revoke(
@@ -86,10 +83,7 @@ def revoke(
     """
     with _opened(dataset) as (platform, actor, ref):
         gone = platform.permissions.revoke_permission(actor, _grantee(user, group, everyone), _right(right), ref.id)
-    if as_json:
-        emit(gone)
-    else:
-        typer.echo(f"the grant of '{gone.right}' on {ref.slug} to {gone.grantee.said} is taken back")
+    tell(f"the grant of '{gone.right}' on {ref.slug} to {gone.grantee.said} is taken back", gone, as_json=as_json)
 
 
 def grants(
@@ -141,10 +135,7 @@ def can(
     """Say whether a user holds a right on a dataset, and by what. Exit code 0: she does, 1: she does not."""
     with _opened(dataset) as (platform, actor, ref):
         standing = platform.permissions.can(actor, ref, _right(right), user)
-    if as_json:
-        emit({**standing.plain(), "sentence": standing.sentence})
-    else:
-        typer.echo(standing.sentence)
+    tell(standing.sentence, {**standing.plain(), "sentence": standing.sentence}, as_json=as_json)
     raise typer.Exit(0 if standing.allowed else 1)
 
 
@@ -173,10 +164,7 @@ def protect_branch(
 
     with _opened(dataset) as (platform, actor, ref):
         made = platform.protection.protect(actor, ref, name, Demand(demands.value))
-    if as_json:
-        emit(made)
-    else:
-        typer.echo(f"branch {made.branch} is protected: {made.demands}")
+    tell(f"branch {made.branch} is protected: {made.demands}", made, as_json=as_json)
 
 
 @branch.command("unprotect")
@@ -184,10 +172,7 @@ def unprotect_branch(dataset: Dataset, name: Name, as_json: AsJson = False) -> N
     """End the protection of a branch. It takes the right `admin`."""
     with _opened(dataset) as (platform, actor, ref):
         gone = platform.protection.unprotect(actor, ref, name)
-    if as_json:
-        emit(gone)
-    else:
-        typer.echo(f"branch {gone.branch} is protected no longer")
+    tell(f"branch {gone.branch} is protected no longer", gone, as_json=as_json)
 
 
 @branch.command("protections")

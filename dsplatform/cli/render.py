@@ -15,6 +15,14 @@ def emit(data: object) -> None:
     typer.echo(json.dumps(data, default=_plain, indent=2, ensure_ascii=False))
 
 
+def tell(sentence: str, data: object, *, as_json: bool) -> None:
+    """What came of a command: the sentence for people, the data for programs."""
+    if as_json:
+        emit(data)
+    else:
+        typer.echo(sentence)
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dsplatform.cli.render import AsJson, emit, size, table
+from dsplatform.cli.render import AsJson, emit, size, table, tell
 
 if TYPE_CHECKING:  # loading them takes time that `--help` does not have
     from dsplatform.files.gc import Garbage
@@ -34,11 +34,13 @@ def gc(
         collector, actor = session.platform.gc, session.platform.actor()
         if restored:
             collector.restored(actor)
-            _say("nothing is deleted until `dsplatform gc --clear-restore-flag`", as_json)
+            said = "nothing is deleted until `dsplatform gc --clear-restore-flag`"
+            tell(said, {"message": said}, as_json=as_json)
             return
         if clear_restore_flag:
             spared = collector.clear_restore_flag(actor)
-            _say(f"deleting is allowed again; {spared} object(s) that were to go are named by files again and stay", as_json)
+            said = f"deleting is allowed again; {spared} object(s) that were to go are named by files again and stay"
+            tell(said, {"message": said}, as_json=as_json)
             return
         if not dry_run:
             if mark:
@@ -49,13 +51,6 @@ def gc(
         emit(garbage)
     else:
         _garbage(garbage)
-
-
-def _say(sentence: str, as_json: bool) -> None:
-    if as_json:
-        emit({"message": sentence})
-    else:
-        typer.echo(sentence)
 
 
 def _garbage(garbage: "Garbage") -> None:
