@@ -123,7 +123,8 @@ RELATIONS = (
     FROM {PARTS} p JOIN legacy_id_map v ON v.entity = 'dataset_versions' AND v.new_id = p.version_id AND v.deleted_at IS NULL
     LEFT JOIN legacy_id_map x ON x.entity = 'dataset_version_files' AND x.new_id = p.version_id AND x.deleted_at IS NULL
         AND split_part(x.legacy_id, ':', 1) = v.legacy_id AND split_part(x.legacy_id, ':', 2) = p.legacy_file
-    WHERE v.reason IS DISTINCT FROM 'made_here' AND (p.legacy_file IS NULL OR (NOT (x.legacy_id IS NOT NULL AND p.place = 1)
+    WHERE EXISTS (SELECT FROM dataset_versions o WHERE o.id = p.version_id AND o.imported) AND (p.legacy_file IS NULL
+        OR (NOT (x.legacy_id IS NOT NULL AND p.place = 1)
         AND NOT (p.component_name = 'main' AND p.component_type = 'primary' AND p.legacy_file = v.kept->>'file_id')))
     """,
     """

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dsplatform.core.domain import ValueObject
-from dsplatform.migration.checksums import Differing, Line
+from dsplatform.migration.checksums import Cells, Differing, Line
 from dsplatform.migration.projected_people import UNKNOWN
 from dsplatform.migration.projection import HIDDEN, JSON, TIME, Column, Pair
 
@@ -32,6 +32,15 @@ LOST_EDGES = ("orphan_parent", "cross_dataset_parent", "cycle")
 """Why a parent may be left out."""
 MADE_HERE = "made_here"
 """Recorded of rows that the way back wrote: what they say was made here, and is kept here in another form."""
+MADE: Mapping[str, frozenset[str]] = {
+    "users": frozenset({"role", "active", "password"}),
+    "files": frozenset({"content", "needed"}),
+    "dataset_versions": frozenset({"here", "dataset", "number", "message", "parent", "author", "created_at", "state"}),
+    "dataset_version_files": frozenset({"version"}),
+}
+"""What of such a row is compared all the same; of users, what is not. `made_here_check` sees to the rest."""
+REFUSED = "unsupported"
+"""Recorded of such a row when it changed there later: what it says then has no place here."""
 LENGTH = 120
 
 
@@ -64,9 +73,11 @@ class Judge:
                 yield Difference(pair.entity, key, "", f"is {len(row.old)} row(s) there and {len(row.new)} here")
             return
         old, new, line = row.old[0], row.new[0], row.line
-        if line is not None and (MADE_HERE in line.found or _may_be_absent(pair.entity, line)):
+        if line is not None and _may_be_absent(pair.entity, line):
             return
         for at, column in enumerate(pair.columns):
+            if line is not None and _is_exempt(pair, column.name, old, new, line):
+                continue
             if not self._same(pair.entity, column, old[at], new[at], line or Line(None, "", {}, {}), row):
                 shown = "" if column.kind == HIDDEN else f": {_shown(old[at])} there, {_shown(new[at])} here"
                 yield Difference(pair.entity, key, column.name, f"differs{shown}")
@@ -89,6 +100,8 @@ class Judge:
         if ours is None and new is not None:
             return False
         local = _moment(old)
+        if MADE_HERE in line.found and ours is not None and local == ours.astimezone(self._zone).replace(tzinfo=None):
+            return True  # written there as its clock shows it
         excused = "bad_time" in line.found
         if local is None or local.year in {1, 9999}:
             return excused and (ours is None or ours.year in {1, 2, 9998, 9999})
@@ -150,6 +163,30 @@ class Judge:
             if label:
                 wanted.setdefault(label.casefold(), label)
         return sorted(list(wanted.values())[:100]) == sorted(json.loads(new or "[]"))
+
+
+def _is_exempt(pair: Pair, column: str, old: Cells, new: Cells, line: Line) -> bool:
+    """Whether what was made here may differ in the column from its legacy row."""
+    compared = MADE.get(pair.entity)
+    if compared is None or not {MADE_HERE, REFUSED} & line.found.keys():
+        return False
+    if pair.entity == "users":
+        return MADE_HERE in line.found and column in compared
+    if pair.entity != "dataset_versions":
+        return (MADE_HERE in line.found or pair.entity == "dataset_version_files") and column not in compared
+    state = next(at for at, one in enumerate(pair.columns) if one.name == "state")
+    if new[state] not in {"made here", "made here, refused"}:
+        # It came along, and its parent was deleted here: the way back wrote another.
+        detail = line.found.get(MADE_HERE) or {}
+        at = next(at for at, one in enumerate(pair.columns) if one.name == "parent")
+        return (
+            column == "parent"
+            and "parent_version_id" in detail
+            and detail["parent_version_id"] == (None if old[at] is None else int(old[at]))
+        )
+    if column == "state":
+        return True
+    return column not in compared or ("refused" in new[state] and column in {"number", "message", "parent", "author", "created_at"})
 
 
 def _may_be_absent(entity: str, line: Line) -> bool:

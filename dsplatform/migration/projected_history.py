@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dsplatform.migration.projected_people import person
-from dsplatform.migration.projection import JSON, Column, Old, Pair, here, mapped, table_pair, taken_back
+from dsplatform.migration.projection import JSON, SETTLED, Column, Old, Pair, here, mapped, table_pair, taken_back
 
 PARTS = (
     "(SELECT c.version_id, c.component_name, c.component_type, c.file_id, c.metadata->'legacy' AS said, "
@@ -20,6 +20,19 @@ OWN = (
     "WHERE p.component_name = 'main' AND p.component_type = 'primary' AND (x.legacy_id IS NULL OR p.place = 2) GROUP BY p.version_id)"
 )
 """The versions whose `main` is the file of their own row, and that file."""
+_LIVING = (
+    "(WITH RECURSIVE line AS (SELECT a.id, a.parent_version_id, a.purged_at FROM dataset_versions a WHERE a.id = t.parent_version_id "
+    "UNION ALL SELECT a.id, a.parent_version_id, a.purged_at FROM line l JOIN dataset_versions a ON a.id = l.parent_version_id "
+    "WHERE l.purged_at IS NOT NULL) SELECT k.legacy_id FROM line l JOIN legacy_id_map k ON k.entity = 'dataset_versions' "
+    "AND k.new_id = l.id WHERE l.purged_at IS NULL)"
+)
+"""The legacy id of the nearest living ancestor of the version `t`."""
+_REFUSED = (
+    f"EXISTS (SELECT FROM legacy_quarantine u WHERE u.reason = 'unsupported' AND u.resolution IS DISTINCT FROM '{SETTLED}' AND "
+    "((u.entity = 'dataset_versions' AND u.legacy_id = m.legacy_id) "
+    "OR (u.entity = 'dataset_version_files' AND split_part(u.legacy_id, ':', 1) = m.legacy_id)))"
+)
+"""Whether it is recorded that a legacy row of what was made here changed there later, which has no place here."""
 _RANK = "CASE {}::text WHEN 'admin' THEN 3 WHEN 'write' THEN 2 WHEN 'read' THEN 1 END"
 
 
@@ -34,20 +47,26 @@ def versions(old: Old) -> Pair:
             "OR r.component_name = 'main') prime ON prime.version_id = t.id"
         )
         own = f"CASE WHEN prime.version_id IS NULL THEN {own} END"
+    # What was made here has what the legacy system has a place for.
+    message = "t.message" if old.has("dataset_versions", "message") else "CASE WHEN t.imported THEN t.message ELSE '' END"
+    has_parents = old.has("dataset_versions", "parent_version_id")
+    parent = f"CASE WHEN t.imported THEN mp.legacy_id ELSE {_LIVING if has_parents else 'NULL'} END"
     kept = ("file_id", "overlay_file_id", "status", "last_updated_timestamp", "updated_at")
     columns = [
         here(),
         Column("dataset", "t.dataset_id::text", "md.legacy_id"),
         Column("number", "t.version_number::text", "t.version_number::text"),
-        Column("message", f"coalesce({old.text('dataset_versions', 'message')}, '')", "t.message"),
-        Column("parent", old.text("dataset_versions", "parent_version_id"), "mp.legacy_id"),
+        Column("message", f"coalesce({old.text('dataset_versions', 'message')}, '')", message),
+        # Of what was made here the way back writes the nearest ancestor that lives.
+        Column("parent", old.text("dataset_versions", "parent_version_id"), parent),
         Column("author", f"t.{author}::text", person("mu", "u"), new_shown="coalesce(mu.legacy_id, '~' || u.username)"),
         old.time("created_at", "dataset_versions", at, "t.created_at"),
         Column("own file", own, "own.legacy_file"),
         Column(
             "state",
             "'living'",
-            "CASE WHEN t.purged_at IS NOT NULL THEN 'purged' WHEN NOT t.imported THEN 'made here' "
+            "CASE WHEN t.purged_at IS NOT NULL THEN 'purged' WHEN NOT t.imported THEN 'made here' || "
+            f"CASE WHEN {_REFUSED} THEN ', refused' ELSE '' END "
             "WHEN t.merge_parent_version_id IS NOT NULL THEN 'merged' ELSE 'living' END",
         ),
         *(old.fact("dataset_versions", name) for name in kept if old.has("dataset_versions", name)),

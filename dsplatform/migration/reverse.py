@@ -100,7 +100,7 @@ class Reverse:
                 for table in LED
             }
         with self._legacy.snapshot() as source, self._log.passing() as connection:
-            highest = {table: ReverseRows(connection, source).lead(table, id_) for table, id_ in ours.items()}
+            highest = {table: ReverseRows(connection, source, self._zone).lead(table, id_) for table, id_ in ours.items()}
         with self._db.transaction() as tx:
             for table, id_ in highest.items():
                 PeopleRows(tx).lead(table, id_)
@@ -142,7 +142,7 @@ class _Work:
             unfit = OursReader(tx, self._zone).unfit(entity, ids)
         if unfit:
             with self._legacy.snapshot() as source, self._log.passing() as connection:
-                numbers = ReverseRows(connection, source).numbers(entity, len(unfit))
+                numbers = ReverseRows(connection, source, self._zone).numbers(entity, len(unfit))
             with self._account() as (_, account):
                 account.place(entity, {(number,): id_ for number, id_ in zip(numbers, unfit, strict=True)})
 
@@ -153,11 +153,11 @@ class _Work:
         if not ids:
             return ()
         self._reserve(Entity.USERS, ids)
-        people = ReversePeople(self._zone)
+        people = ReversePeople()
         with self._db.autocommit() as tx:
             found = people.read(tx, ids)
         with self._legacy.snapshot() as source, self._log.passing() as connection:
-            there, unsaid = people.write(ReverseRows(connection, source), found, touched)
+            there, unsaid = people.write(ReverseRows(connection, source, self._zone), found, touched)
         with self._account() as (_, account):
             changed = [one for one in found if one.user.id in there and (one.user.new_id in touched or not one.is_accounted)]
             account.place(Entity.USERS, {(one.user.id,): one.user.new_id for one in changed})
@@ -182,11 +182,12 @@ class _Work:
             ours = OursReader(tx, self._zone).read(dataset_id)  # whoever got a number just now is called by it
             if ours is None:
                 return unsaid
-            plan = ReverseDataset(OursReader(tx, self._zone), source, ours, self._zone)
+            plan = ReverseDataset(OursReader(tx, self._zone), source, ours)
         with self._account() as (_, account):
             for entity, keys in plan.doomed:
                 account.bury(entity, keys)
             account.orphaned(plan.orphaned)
+            account.orphan_files()
         written = {
             part.number: self._files.write(self._system, plan.part(version, part), ours.number, version.id)
             for version, parts in plan.missing
@@ -194,7 +195,7 @@ class _Work:
             if part.number not in plan.files_there
         }
         with self._legacy.snapshot() as source, self._log.passing() as connection:
-            unsaid += plan.write(ReverseRows(connection, source), written)
+            unsaid += plan.write(ReverseRows(connection, source, self._zone), written)
         self._account_for(ours, plan)
         self._new_files |= {part.file_id for _, parts in plan.new for part in parts}
         return unsaid
@@ -207,15 +208,15 @@ class _Work:
         if not wanted:
             return ()
         with self._db.autocommit() as tx, self._legacy.snapshot() as source:
-            people = ReverseFileRights(tx, source, wanted, self._zone).people
+            people = ReverseFileRights(tx, source, wanted).people
         unsaid = list(self.people(people, ()))
         with self._db.autocommit() as tx, self._legacy.snapshot() as source:
-            rights = ReverseFileRights(tx, source, wanted, self._zone)
+            rights = ReverseFileRights(tx, source, wanted)
         with self._account() as (_, account):
             for entity, keys in rights.surplus:
                 account.bury(entity, keys)
         with self._legacy.snapshot() as source, self._log.passing() as connection:
-            unsaid += rights.write(ReverseRows(connection, source))
+            unsaid += rights.write(ReverseRows(connection, source, self._zone))
         with self._account() as (source, account):
             for entity, there in rights.keys(source):
                 account.rehearse(self._steps[entity], there)

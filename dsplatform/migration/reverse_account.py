@@ -11,7 +11,7 @@ from dsplatform.core.database import Transaction
 from dsplatform.migration.canonical import as_json, group_hash, row_hash
 from dsplatform.migration.landed_rows import BY_RULE, IdMap, Line, Quarantine, Remark
 from dsplatform.migration.lander import Lander
-from dsplatform.migration.model import Entity, Group, Key, Landed, Outcome, Reason, SourceRow, legacy_id
+from dsplatform.migration.model import Entity, Group, Key, Landed, Outcome, Reason, Rule, SourceRow, legacy_id
 from dsplatform.migration.source import Snapshot
 from dsplatform.migration.step import Step
 
@@ -81,6 +81,19 @@ class ReverseAccount:
                 Remark(Entity.VERSIONS, str(id_), Reason.MADE_HERE, as_json({"parent_version_id": parent}), "{}", BY_RULE)
                 for id_, parent in parents.items()
             ],
+        )
+
+    def orphan_files(self) -> None:
+        """Files that the way back wrote, of versions that were deleted here since: they stay there, and nothing here is them any more."""
+        self._tx.execute(
+            "UPDATE legacy_id_map m SET new_id = NULL, outcome = 'excluded', reason = :rule, last_run = :run FROM legacy_quarantine q "
+            "WHERE q.entity = :entity AND q.reason = :reason AND m.entity = q.entity AND m.legacy_id = q.legacy_id "
+            "AND m.new_id IS NOT NULL AND m.outcome = 'migrated' "
+            "AND NOT EXISTS (SELECT 1 FROM dataset_version_files c WHERE c.file_id = m.new_id)",
+            rule=Rule.ORPHAN_FILE,
+            reason=Reason.MADE_HERE,
+            entity=Entity.FILES,
+            run=self._run,
         )
 
     def rehearse(self, step: Step[Any], keys: Iterable[Key]) -> None:

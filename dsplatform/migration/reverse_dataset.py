@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, LiteralString
-from zoneinfo import ZoneInfo
 
 from dsplatform.migration.model import Entity, Key, SourceRow
 from dsplatform.migration.naming import safe_label
 from dsplatform.migration.old_model import OldVersion
 from dsplatform.migration.reverse_files import Part, Written
 from dsplatform.migration.reverse_ours import RANKS, Ours, OursReader, Stored
-from dsplatform.migration.reverse_people import local
 from dsplatform.migration.reverse_rows import ReverseRows, doomed
 from dsplatform.migration.source import Snapshot
 
@@ -23,10 +21,9 @@ _POINTERS: Mapping[str, tuple[LiteralString, LiteralString]] = {
 class ReverseDataset:
     """One dataset, between both systems."""
 
-    def __init__(self, reader: OursReader, source: Snapshot, ours: Ours, zone: ZoneInfo) -> None:
+    def __init__(self, reader: OursReader, source: Snapshot, ours: Ours) -> None:
         self._ours = ours
         self._source = source
-        self._zone = zone
         self._parents = reader.parents(ours)
         there = {id_ for (id_,) in source.tuples("SELECT id FROM dataset_versions WHERE dataset_id = %s", ours.number)}
         self._goes = sorted(there if ours.dataset is None else there & ours.purged)
@@ -75,7 +72,7 @@ class ReverseDataset:
             return
         for table in self._tables:
             wanted = {pointer.id: pointer.name for pointer in ours.pointers if pointer.is_tag or table == "dataset_pointers"}
-            keys = [
+            keys: list[Key] = [
                 (id_,)
                 for id_, name in source.tuples(_POINTERS[table][1], ours.number)
                 if id_ not in wanted and (id_ in ours.known_pointers or name in wanted.values())
@@ -125,8 +122,8 @@ class ReverseDataset:
             "name": dataset.name,
             "description": dataset.description,
             "created_by": dataset.created_by,
-            "created_at": local(dataset.created_at, self._zone),
-            "updated_at": local(dataset.updated_at, self._zone),
+            "created_at": dataset.created_at,
+            "updated_at": dataset.updated_at,
         }
         rows.put("datasets", {"id": self._ours.number}, values, changing=("name", "description", "updated_at"))
         self._write_labels(rows)
@@ -149,7 +146,7 @@ class ReverseDataset:
             rows.put("dataset_tags", {"dataset_id": dataset.id, "tag_id": tag}, {})
 
     def _write_version(self, rows: ReverseRows, version: OldVersion, parts: Sequence[Stored], written: Mapping[int, Written]) -> list[str]:
-        at, updated = local(version.created_at, self._zone), local(version.updated_at, self._zone)
+        at, updated = version.created_at, version.updated_at
         has_own_file = self._source.has("dataset_versions", "file_id")
         for part in parts:
             if part.number in written:
@@ -221,8 +218,8 @@ class ReverseDataset:
                 _POINTERS[table][0]: pointer.name,
                 "dataset_version_id": pointer.version_id,
                 "is_tag": pointer.is_tag,
-                "created_at": local(pointer.created_at, self._zone),
-                "updated_at": local(pointer.updated_at, self._zone),
+                "created_at": pointer.created_at,
+                "updated_at": pointer.updated_at,
             }
             rows.put(table, {"id": pointer.id}, values, changing=("dataset_version_id", "is_tag", "updated_at"))
         return unsaid
@@ -247,7 +244,7 @@ class ReverseDataset:
                     "permission_type": grant.right,
                 }
                 by = dataset.created_by if grant.by is None else grant.by
-                rows.put("permissions", key, {"granted_at": local(grant.at, self._zone), "granted_by": by})
+                rows.put("permissions", key, {"granted_at": grant.at, "granted_by": by})
         if not self._tables_of_rights and {(grant.user, grant.right) for grant in ours.grants} != {(dataset.created_by, "admin")}:
             unsaid.append(f"rights on dataset {self._name!r}: nobody asks for any there")
         return unsaid

@@ -1,9 +1,7 @@
 """Users for the legacy system: those whom somebody made here, and what changed about the others."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Transaction
 from dsplatform.migration.old_model import OldUser
@@ -53,16 +51,8 @@ def no_password(number: int) -> str:
     return f"$2b$12${'.' * 22}{number:.>31}"
 
 
-def local(at: datetime, zone: ZoneInfo) -> datetime:
-    """As the legacy system's clock shows it."""
-    return at if at.tzinfo is None else at.astimezone(zone).replace(tzinfo=None)
-
-
 class ReversePeople:
     """Those whom a dataset names, or who changed."""
-
-    def __init__(self, zone: ZoneInfo) -> None:
-        self._zone = zone
 
     def read(self, tx: Transaction, user_ids: Collection[int]) -> list[Person]:
         """These users of ours."""
@@ -97,8 +87,8 @@ class ReversePeople:
             "soeid": user.soeid,
             "password_hash": password or no_password(user.id),
             "role_id": person.role or lowest,
-            "created_at": local(user.created_at, self._zone),
-            "updated_at": local(user.updated_at, self._zone),
+            "created_at": user.created_at,
+            "updated_at": user.updated_at,
         }
         rows.put("users", {"id": user.id}, values)
         unsaid = [] if password else [f"the password of user {user.soeid!r}: she needs a new one there"]

@@ -3,14 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Transaction
 from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.model import Entity, Key
 from dsplatform.migration.old_numbers import shown
 from dsplatform.migration.reverse_ours import RANKS
-from dsplatform.migration.reverse_people import local
 from dsplatform.migration.reverse_rows import ReverseRows
 from dsplatform.migration.source import Snapshot
 
@@ -60,9 +58,8 @@ class _Said:
 class ReverseFileRights:
     """The rights on some contents, as they are now."""
 
-    def __init__(self, tx: Transaction, source: Snapshot, file_ids: Collection[int], zone: ZoneInfo) -> None:
+    def __init__(self, tx: Transaction, source: Snapshot, file_ids: Collection[int]) -> None:
         ids = list(file_ids)
-        self._zone = zone
         self._source = source
         self._tables = [table for table in TABLES if source.has(table)]
         self._places: Mapping[int, int] = dict(tx.tuples(_PLACES, ids=ids))
@@ -138,7 +135,7 @@ class ReverseFileRights:
         else:
             key = {"resource_type": "file", "resource_id": place, "user_id": grant.user, "permission_type": grant.right}
             by = grant.user if grant.by is None else grant.by
-            rows.put("permissions", key, {"granted_at": local(grant.at, self._zone), "granted_by": by})
+            rows.put("permissions", key, {"granted_at": grant.at, "granted_by": by})
 
     def keys(self, source: Snapshot) -> Iterator[tuple[Entity, Sequence[Key]]]:
         """The rows about these contents, as they are now."""

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from psycopg import Connection, sql
 from psycopg import errors as pg
@@ -53,9 +55,10 @@ class NotHeld(Conflict):
 class ReverseRows:
     """Rows of the legacy database, within one transaction."""
 
-    def __init__(self, connection: Connection, source: Snapshot) -> None:
-        """`source` tells which tables and columns there are."""
+    def __init__(self, connection: Connection, source: Snapshot, zone: ZoneInfo) -> None:
+        """`source` tells which tables and columns there are, `zone` what the legacy system's clock shows."""
         self._connection = connection
+        self._zone = zone
         self._source = source
 
     def ids(self, statement: str, **params: object) -> list[Any]:
@@ -76,7 +79,8 @@ class ReverseRows:
             self._put(table, key, row, changing)
 
     def _put(self, table: str, key: Mapping[str, object], row: dict[str, Any], changing: Collection[str]) -> None:
-        row = {name: Jsonb(value) if isinstance(value, (dict, list)) else value for name, value in row.items()}
+        types = self._source.columns(table)
+        row = {name: Jsonb(value) if isinstance(value, (dict, list)) else self._clocked(value, types[name]) for name, value in row.items()}
         here = sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in key)
         if self._connection.execute(sql.SQL("SELECT 1 FROM {} WHERE {}").format(sql.Identifier(table), here), row).fetchone() is None:
             self._connection.execute(
@@ -103,6 +107,14 @@ class ReverseRows:
                 ),
                 row,
             )
+
+    def _clocked(self, value: Any, kind: str) -> Any:
+        """A time as the column keeps it: most have no zone, and hold what the legacy system's clock shows."""
+        if not isinstance(value, datetime):
+            return value
+        if kind == "timestamp with time zone":
+            return value if value.tzinfo is not None else value.replace(tzinfo=self._zone)
+        return value if value.tzinfo is None else value.astimezone(self._zone).replace(tzinfo=None)
 
     def relink(self, parents: Mapping[int, int | None]) -> None:
         """Gives versions other parents."""

@@ -21,6 +21,7 @@ from dsplatform.migration.checks import Both
 from dsplatform.migration.checksums import Comparing
 from dsplatform.migration.judging import Difference, Judge
 from dsplatform.migration.locating import Locator
+from dsplatform.migration.made_here_check import made_here
 from dsplatform.migration.projected_history import held, history
 from dsplatform.migration.projected_people import dataset_tags, datasets, files, left_behind, roles, tags, users
 from dsplatform.migration.projection import Old, Pair
@@ -208,6 +209,7 @@ def _rows(both: Both) -> Iterator[Difference | int]:
         for row in comparing.differing(pair):
             yield from judge.judge(pair, row)
         yield comparing.rows
+    yield from made_here(both)
 
 
 def _rights(both: Both) -> Iterator[Difference | int | str]:
