@@ -1,4 +1,4 @@
-"""Times of the legacy system, which have no zone, as instants."""
+"""Times of the legacy system, most of which have no zone, as instants."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,8 +11,11 @@ def instant(local: datetime, zone: ZoneInfo) -> tuple[datetime, bool]:
     """The instant that a local time means, in UTC, and whether it means exactly one.
 
     Where clocks go back a time exists twice: the first is meant. Where they go forward some do not exist: what a clock that was not set
-    forward would have shown is meant. At the ends of the calendar a time is moved inside by a day.
+    forward would have shown is meant. At the ends of the calendar a time is moved inside by a day. A time with a zone of its own is the
+    instant that it is.
     """
+    if local.tzinfo is not None and _FIRST <= local.replace(tzinfo=None) <= _LAST:
+        return local.astimezone(UTC), True
     naive = local.replace(tzinfo=None, fold=0)
     if not _FIRST <= naive <= _LAST:
         return (EARLIEST if naive.year == 1 else LATEST), False

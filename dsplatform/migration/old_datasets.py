@@ -107,7 +107,7 @@ class OldDatasets:
         return [
             OldDataset(
                 created_at=row["created_as"] or row["created_at"],
-                updated_at=row["updated_as"] if row["updated_at"] == row["updated_then"] else row["updated_at"],
+                updated_at=(row["updated_as"] if row["updated_at"] == row["updated_then"] else None) or row["updated_at"],
                 labels=tuple((numbers[label], label) for label in sorted(row["labels"])),
                 **{name: row[name] for name in OldDataset.__dataclass_fields__ if name not in {"created_at", "updated_at", "labels"}},
             )

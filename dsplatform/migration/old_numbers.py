@@ -25,6 +25,7 @@ def shown(entity: str, column: str) -> str:
 
 
 _LOCAL = "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9.]+)?$"
+_AWARE = _LOCAL.replace("$", "[+]00:00$")
 
 
 def kept_time(row: str, *names: str) -> str:
@@ -37,9 +38,16 @@ def kept_time(row: str, *names: str) -> str:
     return f"coalesce({', '.join(times)})"
 
 
+def kept_aware(row: str, *names: str) -> str:
+    """The first time of these names that was kept with a zone of its own; null: none was."""
+    texts = [f"{row}.kept->>'{name}'" for name in names]
+    times = [f"CASE WHEN {text} ~ '{_AWARE}' THEN CAST({text} AS timestamptz) END" for text in texts]
+    return f"coalesce({', '.join(times)})"
+
+
 def kept_instant(row: str, name: str) -> str:
-    """The same as an instant, to compare it with others."""
-    return f"({kept_time(row, name)} AT TIME ZONE CAST(:zone AS text))"
+    """A time that was kept as an instant, to compare it with others."""
+    return f"coalesce({kept_time(row, name)} AT TIME ZONE CAST(:zone AS text), {kept_aware(row, name)})"
 
 
 FIRST = f"""

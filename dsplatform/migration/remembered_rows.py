@@ -8,7 +8,7 @@ from dsplatform.core.database import Row, Transaction
 from dsplatform.core.domain import Actor
 from dsplatform.core.types import PermissionType
 from dsplatform.migration.old_model import OldPointer, OldUser, OldVersion, OldVersionMissing, VersionElsewhere
-from dsplatform.migration.old_numbers import FILE, FIRST, OldNumbers, file_subject, kept_time, shown
+from dsplatform.migration.old_numbers import FILE, FIRST, OldNumbers, file_subject, kept_aware, kept_time, shown
 
 # A time that was kept is told in its place, as `created_as` and `updated_as`: without a zone, as the legacy system's clock showed it.
 
@@ -16,7 +16,8 @@ _VERSIONS = f"""
 SELECT v.id AS new_id, {shown("dataset_versions", "v.id")} AS id, {shown("datasets", "v.dataset_id")} AS dataset_id, v.version_number,
     {shown("users", "v.created_by")} AS uploaded_by,
     CASE WHEN v.parent_version_id IS NULL THEN NULL ELSE {shown("dataset_versions", "v.parent_version_id")} END AS parent_version_id,
-    nullif(v.message, '') AS message, coalesce(m.kept->>'status', 'active') AS status, v.created_at, v.created_at AS updated_at,
+    nullif(v.message, '') AS message, coalesce(m.kept->>'status', 'active') AS status, v.created_at,
+    coalesce({kept_aware("m", "last_updated_timestamp", "updated_at")}, v.created_at) AS updated_at,
     {kept_time("m", "ingestion_timestamp", "created_at")} AS created_as,
     {kept_time("m", "last_updated_timestamp", "updated_at")} AS updated_as,
     p.component_name AS component, {FILE},
@@ -41,7 +42,7 @@ WHERE p.dataset_id = :dataset ORDER BY p.is_tag, p.pointer_name
 _USERS = f"""
 SELECT u.id AS new_id, {shown("users", "u.id")} AS id, coalesce(m.kept->>'soeid', u.username) AS soeid, u.username,
     {shown("roles", "u.role_id")} AS role_id, coalesce(w.kept->>'role_name', w.kept->>'name', r.role_name) AS role_name,
-    u.created_at, u.created_at AS updated_at,
+    u.created_at, coalesce({kept_aware("m", "updated_at")}, u.created_at) AS updated_at,
     {kept_time("m", "created_at")} AS created_as, {kept_time("m", "updated_at")} AS updated_as
 FROM users u JOIN roles r ON r.id = u.role_id
 LEFT JOIN legacy_id_map m ON m.entity = 'users' AND m.new_id = u.id

@@ -173,8 +173,9 @@ CREATE TABLE dsa_core.refs (id serial PRIMARY KEY, dataset_id int REFERENCES dsa
 """
 
 
-def create(generation: Generation, *, phase_1: bool = False) -> str:
-    """The statements that make the tables. `phase_1`: with the planned columns of `files`, which a G1 database may have got or not."""
+def create(generation: Generation, *, phase_1: bool = False, aware: bool = False) -> str:
+    """The statements that make the tables. `phase_1`: with the planned columns of `files`, which a G1 database may have got or not.
+    `aware`: times have a zone, as a documentation of the system says and nobody has seen."""
     sheets = "REFERENCES sheets" if generation in {Generation.G0, Generation.G1A} else ""
     parts = {
         Generation.G0: [_PEOPLE, _COMMON, _SHEETS, _RUNS.format(sheets=sheets)],
@@ -183,7 +184,8 @@ def create(generation: Generation, *, phase_1: bool = False) -> str:
         Generation.G2: [_PEOPLE, _G2, _GRANTS],
         Generation.G3: [_G3],
     }[generation]
-    return "".join([*parts, _PHASE_1] if phase_1 else parts)
+    statements = "".join([*parts, _PHASE_1] if phase_1 else parts)
+    return statements.replace(" timestamp ", " timestamptz ") if aware else statements
 
 
 def loosen(connection: psycopg.Connection) -> None:

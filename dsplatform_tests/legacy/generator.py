@@ -60,16 +60,18 @@ def build(
     oddities: bool = True,
     shared_files: int | None = None,
     phase_1: bool = False,
+    aware: bool = False,
 ) -> Built:
     """Makes the tables and fills them; `folder` becomes the server's base folder.
 
     There are `datasets` datasets with nothing odd, with `versions` versions and `attachments` more files per version on average,
     and beside them three or so for each oddity. `shared_files` is for size: so many physical files serve all rows (0: none is on
-    disk). `phase_1` adds the planned columns of `files` to G0 and G1.
+    disk). `phase_1` adds the planned columns of `files` to G0 and G1. `aware`: its times have a
+    zone.
     """
     generation = Generation(generation)
     with _no_collection(), ddl.connected(url) as connection:
-        connection.execute(ddl.create(generation, phase_1=phase_1).encode())
+        connection.execute(ddl.create(generation, phase_1=phase_1, aware=aware).encode())
         if generation == Generation.G3:
             return Built(url, generation, folder, {}, [], {})
         step = min(600.0, 4 * 365 * 86_400 / (1 + datasets * (versions + 3)))
@@ -218,6 +220,7 @@ def _runs(rows: Rows, dataset: Row, version: Row) -> None:
 
 def write(connection: psycopg.Connection, rows: Rows) -> dict[str, int]:
     """Copies the rows into their tables, those columns that the tables have, and sets the sequences above the ids."""
+    connection.execute(f"SET LOCAL timezone = '{TIMEZONE}'".encode())
     connection.execute("SET LOCAL session_replication_role = replica")  # no look-up per foreign key; the tests of the stand-in look them up
     columns: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for table, column, kind in connection.execute(

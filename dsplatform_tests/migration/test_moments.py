@@ -1,13 +1,18 @@
 """Local times become instants; those that mean none or two are told."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplatform.bootstrap import Platform
 from dsplatform.migration.moments import EARLIEST, LATEST, extreme, instant
+from dsplatform.migration.old_model import Wanted
+from dsplatform_tests import make
+from dsplatform_tests.migration.there_and_back import ANY, Side
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -55,3 +60,34 @@ def test_an_exact_instant_shows_the_same_local_time_again_and_no_other_does(loca
 )
 def test_a_time_beyond_the_calendar_is_at_its_end(raw: bytes, stands: datetime) -> None:
     assert extreme(raw) == stands
+
+
+@given(st.datetimes(min_value=local_time(1, 1, 3), max_value=local_time(9999, 12, 29)), st.sampled_from(["UTC", "Asia/Kolkata"]))
+def test_a_time_with_a_zone_is_the_instant_that_it_is(at: datetime, name: str) -> None:
+    aware = at.replace(tzinfo=ZoneInfo(name))
+    assert instant(aware, BERLIN) == (aware, True)
+
+
+def test_times_with_a_zone_come_along_and_go_back_as_the_instants_that_they_are(
+    platform: Platform, legacy_url: str, legacy_folder: Path
+) -> None:
+    """Also of an hour that the legacy system's clock showed twice."""
+    side = Side(platform, legacy_url, legacy_folder, "G1b", aware=True)
+    there = dict(side.ask("SELECT id, ingestion_timestamp FROM dataset_versions"))
+    with platform.db.autocommit() as tx:
+        here = dict(tx.tuples("SELECT id, created_at FROM dataset_versions"))
+    assert all(at.utcoffset() is not None for at in there.values())
+    assert here == there
+    updated = dict(side.ask("SELECT id, updated_at FROM datasets"))
+    shown = platform.legacy.datasets(side.actor, Wanted())[0]
+    assert {one.id: one.updated_at for one in shown} == updated, "old clients are shown them"
+    assert not side.validation.against(side.actor)
+    dataset, *_ = side.datasets()
+    made = make.commit(platform, dataset, {"a.csv": b"id\n1\n"})
+    twice = datetime(2025, 10, 26, 1, 30, tzinfo=UTC)  # 2:30 in Berlin, the second time
+    with make.tampering(platform.db) as tx:
+        tx.execute("UPDATE dataset_versions SET created_at = :at WHERE id = :id", at=twice, id=made.version_id)
+    side.service.rollback(side.actor)
+    assert side.ask("SELECT ingestion_timestamp FROM dataset_versions WHERE id = %s", made.version_id) == [(twice,)]
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0
+    assert not side.validation.against(side.actor)
