@@ -16,6 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 from psycopg import Connection as DriverConnection
 from psycopg import Cursor
 from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, MetaData, create_engine, event, exc, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session, registry
@@ -29,6 +30,7 @@ from dsplatform.core.roles import ROLE, take_on
 T = TypeVar("T")
 AggregateT = TypeVar("AggregateT", bound=AggregateRoot)
 Row = Mapping[str, Any]
+Driver = DriverConnection[tuple[Any, ...]]
 
 metadata = MetaData(
     naming_convention={
@@ -69,9 +71,9 @@ class OutcomeUnknown(Unavailable):
 class Transaction:
     """One unit of work. Short-lived, for one thread; made by `Database.transaction`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, driver: Driver, connection: Connection | None = None) -> None:
         self._connection = connection
-        self._driver: DriverConnection[tuple[Any, ...]] = connection.connection.driver_connection  # type: ignore[assignment]
+        self._driver = driver
         self._session: Session | None = None
         self._watched: list[AggregateRoot] = []
         self._events: list[DomainEvent] = []
@@ -82,7 +84,8 @@ class Transaction:
 
     @property
     def session(self) -> Session:
-        """The ORM's session on this transaction, made when first needed."""
+        """The ORM's session on this transaction, made when first needed. There is none where each statement is a transaction."""
+        assert self._connection is not None
         if self._session is None:
             self._session = Session(bind=self._connection, expire_on_commit=False, join_transaction_mode="control_fully")
         return self._session
@@ -94,7 +97,9 @@ class Transaction:
     def rows(self, sql: str, **params: object) -> Sequence[Row]:
         """All rows of one question."""
         cursor = self._run(sql, params)
-        names = [column.name for column in cursor.description or ()]
+        result = cursor.pgresult  # not the cursor's description, which makes an object of each column
+        assert result is not None
+        names = [(result.fname(column) or b"").decode() for column in range(result.nfields)]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def tuples(self, sql: str, **params: object) -> Sequence[tuple[Any, ...]]:
@@ -189,7 +194,6 @@ class Database:
             pool_timeout=30,
             connect_args={"application_name": "dsplatform", "connect_timeout": 10, "options": "-c timezone=UTC"},
         )
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._engine, "checkin", _returned)
         event.listen(self._engine, "checkout", _asked_for)
         if not as_login and self._engine.url.username != ROLE:
@@ -201,8 +205,8 @@ class Database:
     def autocommit(self) -> Iterator[Transaction]:
         """Each statement is a transaction of its own: for questions, and for one change by itself. None waits for a COMMIT."""
         try:
-            with self._reader.connect() as connection:
-                tx = Transaction(connection)
+            with self._reader() as driver:
+                tx = Transaction(driver)
                 yield tx
                 if tx.notes and self._audit:
                     self._audit(tx, tx.notes)
@@ -213,6 +217,21 @@ class Database:
             raise _translated(err) from err
 
     @contextmanager
+    def _reader(self) -> Iterator[Driver]:
+        """A connection of the pool where each statement is a transaction. Not by the engine, which takes twice as long to switch."""
+        pooled = self._engine.raw_connection()
+        driver: Driver = pooled.driver_connection  # type: ignore[assignment]
+        try:
+            driver.autocommit = True
+            yield driver
+        finally:
+            if driver.info.transaction_status is TransactionStatus.IDLE:
+                driver.autocommit = False
+                pooled.close()
+            else:  # lost, or left in the middle of a statement
+                pooled.invalidate()
+
+    @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A unit of work: commits at the end of the block, rolls back when it raises.
 
@@ -221,7 +240,9 @@ class Database:
         committing = False
         try:
             with self._engine.begin() as connection:
-                tx = Transaction(connection)
+                driver: Driver = connection.connection.driver_connection  # type: ignore[assignment]
+                assert not driver.autocommit  # or nothing could be rolled back
+                tx = Transaction(driver, connection)
                 yield tx
                 events = tx.settle()
                 if events and self._outbox:
