@@ -1,5 +1,6 @@
 """Builders that tests share, and the audit of the store's invariants that ends each fault test."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +160,8 @@ def _objects(platform: Platform) -> Path:
 
 def objects(platform: Platform) -> set[str]:
     """The keys of everything that lies on the storage."""
-    return {str(path.relative_to(_objects(platform))) for path in _objects(platform).rglob("*") if path.is_file()}
+    root = _objects(platform)
+    return {os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names}
 
 
 def spooled(platform: Platform) -> list[str]:
@@ -173,6 +175,11 @@ def column(db: Database, sql: str, **params: object) -> list[Any]:
     """The first column of all rows."""
     with db.transaction() as tx:
         return [next(iter(row.values())) for row in tx.rows(sql, **params)]
+
+
+def digest(table: str, row: str) -> str:
+    """A question for the table's name, and a digest of its rows in any order; `row` writes one as text, whose table is `t`."""
+    return f"SELECT '{table}', count(*) || ' ' || coalesce(sum(hashtextextended({row}, 0)), 0) FROM {table} t"
 
 
 def buried(platform: Platform) -> set[str]:

@@ -153,15 +153,14 @@ PASSING = (*LOG, "upload_intents", "tombstones", "gc_queue", "objects")
 
 
 def dump(world: World, *, without: tuple[str, ...] = LOG) -> dict[str, object]:
-    """Everything that is stored: a digest per table, the keys of all objects, temporary files."""
+    """Everything that is stored: a digest of each table, the keys of all objects, temporary files."""
     with world.platform.db.transaction() as tx:
         tables = [name for (name,) in tx.tuples(_TABLES) if name not in without]
-        found: dict[str, object] = dict(tx.tuples(" UNION ALL ".join(map(_DIGEST.format, tables, tables))))
+        found: dict[str, object] = dict(tx.tuples(" UNION ALL ".join(make.digest(name, "t::text") for name in tables)))
     found |= {"objects": make.objects(world.platform), "spool": make.spooled(world.platform)}
     return {name: what for name, what in found.items() if name not in without}
 
 
-_DIGEST = "SELECT '{}', coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {} t"
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
 
 

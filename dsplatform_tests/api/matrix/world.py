@@ -136,7 +136,8 @@ class World:
         """A digest of every table, but for the log and what reading changes; and the objects."""
         with self.platform.db.autocommit() as tx:
             tables = [str(name) for (name,) in tx.tuples(_TABLES)]
-            found: dict[str, object] = dict(tx.tuples(" UNION ALL ".join(_DIGEST.format(name) for name in tables)))
+            row = "CAST(to_jsonb(t) - 'last_used_at' AS text)"
+            found: dict[str, object] = dict(tx.tuples(" UNION ALL ".join(make.digest(name, row) for name in tables)))
         return found | {"objects": make.objects(self.platform)}
 
     @contextmanager
@@ -271,7 +272,4 @@ def asking_as(world: World, name: str, headers: dict[str, str]) -> World:
 _TABLES = (
     "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE' "
     "AND table_name NOT IN ('audit_log', 'audit_seals') ORDER BY table_name"
-)
-_DIGEST = (
-    "SELECT '{0}', coalesce(md5(string_agg(CAST(to_jsonb(t) - 'last_used_at' AS text), '|' ORDER BY to_jsonb(t)::text)), '') FROM {0} t"
 )
