@@ -1,51 +1,10 @@
 """Faults that are planted into a copy of a legacy system, each with the finding that must tell of it."""
 
-import random
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
-from dsplatform.core.database import Transaction
-
-
-class Fault(NamedTuple):
-    """What must be found."""
-
-    kind: str
-    check: str
-    entity: str
-    key: str
-    column: str
-
-
-class Ground:
-    """The copy, and which of its rows have a fault already."""
-
-    def __init__(self, tx: Transaction, rng: random.Random) -> None:
-        self.tx = tx
-        self.rng = rng
-        self._used: set[tuple[str, str]] = set()
-
-    def run(self, statement: str, **params: object) -> None:
-        assert self.tx.execute(statement, **params), f"nothing was changed: {statement}"
-
-    def pick(self, entity: str, where: str = "true", join: str = "") -> tuple[str, int, tuple[Any, ...]]:
-        """(legacy id, our id, the id map's kept) of a row that has no fault yet."""
-        rows = [
-            row
-            for row in self.tx.tuples(
-                f"SELECT m.legacy_id, m.new_id, m.kept FROM legacy_id_map m {join} WHERE m.entity = :entity AND m.new_id IS NOT NULL "
-                f"AND m.outcome = 'migrated' AND m.deleted_at IS NULL AND {where} ORDER BY m.legacy_id",
-                entity=entity,
-            )
-            if (entity, row[0]) not in self._used
-        ]
-        legacy, new, *rest = self.rng.choice(rows)
-        self._used.add((entity, legacy))
-        return legacy, new, tuple(rest)
-
-
-Plant = Callable[[Ground], tuple[str, str, str, str]]
-"""Plants one; answers (check, table, key, column)."""
+from dsplatform_tests.migration import history_faults as history
+from dsplatform_tests.migration import rights_faults as rights
+from dsplatform_tests.migration.ground import Ground, Plant
 
 
 def _column(entity: str, table: str, column: str, change: str, found: str, where: str = "true") -> Plant:
@@ -108,52 +67,6 @@ def _unaccounted(ground: Ground) -> tuple[str, str, str, str]:
     return "V1", "roles", "", ""
 
 
-def _component(change: str, found: str, where: str = "true") -> Plant:
-    def plant(ground: Ground) -> tuple[str, str, str, str]:
-        legacy, new, _ = ground.pick(
-            "dataset_version_files",
-            where,
-            "JOIN dataset_version_files c ON c.version_id = m.new_id "
-            "AND c.metadata->'legacy'->>'file_id' = split_part(m.legacy_id, ':', 2)",
-        )
-        ground.run(
-            f"UPDATE dataset_version_files c SET {change} WHERE version_id = :id AND metadata->'legacy'->>'file_id' = :file",
-            id=new,
-            file=legacy.split(":")[1],
-        )
-        return "V2", "dataset_version_files", legacy, found
-
-    return plant
-
-
-def _sheet(change: str, found: str) -> Plant:
-    def plant(ground: Ground) -> tuple[str, str, str, str]:
-        legacy, new, _ = ground.pick("sheets")
-        ground.run(
-            "UPDATE dataset_version_files SET metadata = jsonb_set(metadata, '{legacy,sheets,0}', "
-            f"(metadata->'legacy'->'sheets'->0) || {change}) WHERE version_id = :id AND metadata->'legacy' ? 'sheets'",
-            id=new,
-        )
-        return "V2", "sheets", legacy, found
-
-    return plant
-
-
-def _pointer(change: str, found: str, where: str = "true") -> Plant:
-    def plant(ground: Ground) -> tuple[str, str, str, str]:
-        legacy, new, (kept,) = ground.pick(
-            "dataset_pointers", where, "JOIN dataset_pointers p ON p.dataset_id = m.new_id AND p.pointer_name = m.kept->>'pointer'"
-        )
-        ground.run(f"UPDATE dataset_pointers p SET {change} WHERE dataset_id = :id AND pointer_name = :name", id=new, name=kept["pointer"])
-        return "V2", "dataset_pointers", legacy, found
-
-    return plant
-
-
-ANOTHER = "SELECT v.id FROM dataset_versions v WHERE v.dataset_id = {of}.dataset_id AND v.id <> {of}.version_id ORDER BY v.id LIMIT 1"
-_SEVERAL = "(SELECT count(*) FROM dataset_versions v WHERE v.dataset_id = m.new_id) > 1"
-
-
 def _raw(ground: Ground) -> tuple[str, str, str, str]:
     (legacy,) = ground.rng.choice(
         ground.tx.tuples("SELECT legacy_id FROM legacy_quarantine WHERE entity = 'data_exploration_configs' ORDER BY legacy_id")
@@ -166,176 +79,11 @@ def _raw(ground: Ground) -> tuple[str, str, str, str]:
     return "V2", "data_exploration_configs", legacy, "config"
 
 
-def _left_behind(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, _, _ = ground.pick("files")
-    ground.run(
-        "UPDATE legacy_id_map SET outcome = 'excluded', reason = 'orphan_file' WHERE entity = 'files' AND legacy_id = :id", id=legacy
-    )
-    return "V2", "files", legacy, "needed"
-
-
-def _file(check: str, change: str, found: str) -> Plant:
-    def plant(ground: Ground) -> tuple[str, str, str, str]:
-        legacy, new, _ = ground.pick("files")
-        ground.run(f"UPDATE files SET {change} WHERE id = :id", id=new)
-        return check, "files", legacy, found
-
-    return plant
-
-
-def _other_hash(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, _, _ = ground.pick("files")
-    ground.run(
-        "UPDATE legacy_id_map SET kept = kept || jsonb_build_object('content_hash', repeat('0', 64)) "
-        "WHERE entity = 'files' AND legacy_id = :id",
-        id=legacy,
-    )
-    return "V3", "files", legacy, ""
-
-
-def _counted(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, new, _ = ground.pick("files")
-    ground.run("INSERT INTO file_reference_deltas (file_id, delta) VALUES (:id, :delta)", id=new, delta=ground.rng.choice([-50, 50]))
-    return "V5", "files", legacy, ""
-
-
-def _unreferred(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, new, _ = ground.pick("files")
-    for table in ("staged_files", "dataset_version_files"):
-        ground.run(f"DELETE FROM {table} WHERE file_id = :id", id=new)
-    return "V5", "files", legacy, ""
-
-
-def _version(check: str, change: str, found: str, where: str = "true") -> Plant:
-    def plant(ground: Ground) -> tuple[str, str, str, str]:
-        legacy, new, _ = ground.pick("dataset_versions", where, "JOIN dataset_versions t ON t.id = m.new_id")
-        ground.run(f"UPDATE dataset_versions t SET {change} WHERE id = :id", id=new)
-        return check, "dataset_versions", legacy, found
-
-    return plant
-
-
-def _version_more(ground: Ground) -> tuple[str, str, str, str]:
-    _, dataset, _ = ground.pick("datasets")
-    id_ = ground.rng.randint(10**8, 10**9)
-    ground.run(
-        "INSERT INTO dataset_versions (id, dataset_id, version_number, message, overlay_file_id, component_count, total_bytes, created_by) "
-        "OVERRIDING SYSTEM VALUE SELECT :id, :dataset, 9999, '', overlay_file_id, 0, 0, created_by FROM dataset_versions LIMIT 1",
-        id=id_,
-        dataset=dataset,
-    )
-    return "V6", "dataset_versions", f"here {id_}", ""
-
-
-def _component_more(ground: Ground) -> tuple[str, str, str, str]:
-    _, version, _ = ground.pick("dataset_versions")
-    ground.run(f"{_COPIED} SELECT version_id, 'zz-more', component_type, 99, file_id, '{{}}' {_OF_MAIN}", id=version)
-    return "V6", "dataset_version_files", f"here {version} zz-more", ""
-
-
-def _component_twice(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, version, (kept,) = ground.pick("dataset_versions")
-    ground.run(f"{_COPIED} SELECT version_id, 'zz-more', component_type, 99, file_id, metadata {_OF_MAIN}", id=version)
-    return "V2", "dataset_version_files", f"{legacy}:{kept['file_id']}", "name"
-
-
-_COPIED = "INSERT INTO dataset_version_files (version_id, component_name, component_type, component_index, file_id, metadata)"
-_OF_MAIN = "FROM dataset_version_files WHERE version_id = :id AND component_name = 'main'"
-
-
-def _pointer_more(ground: Ground) -> tuple[str, str, str, str]:
-    _, dataset, _ = ground.pick("datasets", "(SELECT count(*) FROM dataset_versions v WHERE v.dataset_id = m.new_id) > 0")
-    ground.run(
-        "INSERT INTO dataset_pointers (dataset_id, pointer_name, version_id, is_tag) SELECT dataset_id, 'zz-more', id, false "
-        "FROM dataset_versions WHERE dataset_id = :id LIMIT 1",
-        id=dataset,
-    )
-    return "V6", "dataset_pointers", f"here {dataset} zz-more", ""
-
-
-def _no_main(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, dataset, _ = ground.pick("datasets", "(SELECT count(*) FROM dataset_versions v WHERE v.dataset_id = m.new_id) > 0")
-    ground.run("DELETE FROM dataset_pointers WHERE dataset_id = :id AND pointer_name = 'main'", id=dataset)
-    return "V6", "datasets", legacy, ""
-
-
-def _open(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, dataset, _ = ground.pick("datasets")
-    ground.run("UPDATE datasets SET held = false WHERE id = :id", id=dataset)
-    return "V6", "datasets", legacy, ""
-
-
 def _not_followed(ground: Ground) -> tuple[str, str, str, str]:
     entity = ground.rng.choice(["datasets", "dataset_versions", "users"])
     legacy, _, _ = ground.pick(entity)
     ground.run("UPDATE legacy_id_map SET deleted_at = now() WHERE entity = :entity AND legacy_id = :id", entity=entity, id=legacy)
     return "V6", entity, legacy, ""
-
-
-def _stranger(ground: Ground) -> tuple[str, int, str, int]:
-    """A dataset, and a user without any right on it."""
-    legacy, dataset, _ = ground.pick("datasets")
-    people = ground.tx.tuples(
-        "SELECT m.legacy_id, m.new_id FROM legacy_id_map m WHERE m.entity = 'users' AND NOT EXISTS (SELECT FROM permissions p "
-        "WHERE p.resource_type = 'dataset' AND p.resource_id = :id AND p.user_id = m.new_id) ORDER BY m.legacy_id",
-        id=dataset,
-    )
-    user, id_ = ground.rng.choice(people)
-    return legacy, dataset, user, id_
-
-
-def _right_more(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, dataset, user, id_ = _stranger(ground)
-    ground.run(
-        "INSERT INTO permissions (resource_type, resource_id, user_id, permission_type) VALUES ('dataset', :dataset, :id, :given)",
-        dataset=dataset,
-        id=id_,
-        given=ground.rng.choice(["read", "write", "admin"]),
-    )
-    return "V7", "rights", f"{legacy}:{user}", ""
-
-
-def _right_for_all(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, dataset, user, _ = _stranger(ground)
-    ground.run(
-        "INSERT INTO permissions (resource_type, resource_id, permission_type) VALUES ('dataset', :dataset, 'read')", dataset=dataset
-    )
-    return "V7", "rights", f"{legacy}:{user}", ""
-
-
-def _right_by_group(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, dataset, user, id_ = _stranger(ground)
-    group = ground.tx.tuples("INSERT INTO groups (group_name) VALUES (:name) RETURNING id", name=f"g{ground.rng.getrandbits(40)}")[0][0]
-    ground.run("INSERT INTO group_members (group_id, user_id) VALUES (:group, :id)", group=group, id=id_)
-    ground.run(
-        "INSERT INTO permissions (resource_type, resource_id, group_id, permission_type) VALUES ('dataset', :dataset, :group, 'write')",
-        dataset=dataset,
-        group=group,
-    )
-    return "V7", "rights", f"{legacy}:{user}", ""
-
-
-def _right_on_file(ground: Ground) -> tuple[str, str, str, str]:
-    _, file, _ = ground.pick("files")
-    user, id_, _ = ground.pick("users")
-    ground.run(
-        "INSERT INTO permissions (resource_type, resource_id, user_id, permission_type) VALUES ('file', :file, :id, 'admin')",
-        file=file,
-        id=id_,
-    )
-    return "V7", "rights", user, ""
-
-
-def _stronger(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, id_, _ = ground.pick("dataset_permissions", "p.permission_type = 'read'", "JOIN permissions p ON p.id = m.new_id")
-    ground.run("UPDATE permissions SET permission_type = 'admin' WHERE id = :id", id=id_)
-    return "V7", "rights", legacy, ""
-
-
-def _administers(ground: Ground) -> tuple[str, str, str, str]:
-    legacy, id_, _ = ground.pick("users")
-    ground.run("UPDATE users SET role_id = (SELECT id FROM roles WHERE role_name = 'admin') WHERE id = :id", id=id_)
-    return "V7", "users", legacy, ""
 
 
 def _undecided(ground: Ground) -> tuple[str, str, str, str]:
@@ -353,6 +101,8 @@ def _shadowed(ground: Ground) -> tuple[str, str, str, str]:
     return "V8", "", "", ""
 
 
+_ANOTHER = "SELECT v.id FROM dataset_versions v WHERE v.dataset_id = {of}.dataset_id AND v.id <> {of}.version_id ORDER BY v.id LIMIT 1"
+_SEVERAL = "(SELECT count(*) FROM dataset_versions v WHERE v.dataset_id = m.new_id) > 1"
 _ELSEWHERE = "SELECT min(v.id) FROM dataset_versions v WHERE v.dataset_id <> t.dataset_id"
 _MICRO = "{x} + interval '1 microsecond'"
 _SOMEBODY = "SELECT id FROM users WHERE username = 'system'"
@@ -382,28 +132,28 @@ KINDS: Mapping[str, Plant] = {
     "a microsecond of a user": _column("users", "users", "created_at", _MICRO, "created_at"),
     "a user missing": _gone("users", "users"),
     "a role's description": _column("roles", "roles", "description", "'other'", "description"),
-    "one byte of a message": _version("V2", "message = message || ' '", "message"),
-    "a swapped parent": _version("V2", "parent_version_id = (SELECT v.id FROM dataset_versions v WHERE v.dataset_id = t.dataset_id "
-                                 "AND v.id < t.id AND v.id IS DISTINCT FROM t.parent_version_id LIMIT 1)", "parent",
-                                 "t.parent_version_id IS NOT NULL"),
-    "a number": _version("V2", "version_number = version_number + 1000", "number"),
-    "an author": _version("V2", f"created_by = ({_SOMEBODY})", "author"),
-    "a microsecond of a version": _version("V2", "created_at = created_at - interval '1 microsecond'", "created_at"),
-    "a version purged": _version("V2", "purged_at = now()", "state"),
+    "one byte of a message": history.version("V2", "message = message || ' '", "message"),
+    "a swapped parent": history.version("V2", "parent_version_id = (SELECT v.id FROM dataset_versions v WHERE v.dataset_id = t.dataset_id "
+                                        "AND v.id < t.id AND v.id IS DISTINCT FROM t.parent_version_id LIMIT 1)", "parent",
+                                        "t.parent_version_id IS NOT NULL"),
+    "a number": history.version("V2", "version_number = version_number + 1000", "number"),
+    "an author": history.version("V2", f"created_by = ({_SOMEBODY})", "author"),
+    "a microsecond of a version": history.version("V2", "created_at = created_at - interval '1 microsecond'", "created_at"),
+    "a version purged": history.version("V2", "purged_at = now()", "state"),
     "a version missing": _gone("dataset_versions", "dataset_versions"),
-    "a component renamed": _component("component_name = component_name || '-2'", "name"),
-    "a component's type": _component("component_type = 'other'", "type"),
-    "a component's other file": _component("file_id = (SELECT f.id FROM files f WHERE f.id <> c.file_id LIMIT 1)", "file"),
-    "a component's metadata": _component("""metadata = jsonb_set(metadata, '{legacy,metadata}', '{"a": 1}')""", "kept metadata"),
-    "a component's index": _component("""metadata = jsonb_set(metadata, '{legacy,index}', '77')""", "kept index"),
-    "a component missing": _component("metadata = '{}'", "here"),
-    "a sheet's name": _sheet("""'{"name": "other"}'""", "name"),
-    "a sheet's figures": _sheet("""'{"metadata": {"rows": 1}}'""", "metadata"),
-    "a sheet's description": _sheet("""'{"description": ""}'""", "description"),
-    "a branch moved": _pointer(f"version_id = ({ANOTHER.format(of='p')})", "version", _SEVERAL),
-    "a branch that is a tag": _pointer("is_tag = NOT is_tag", "is_tag"),
-    "a branch renamed": _pointer("pointer_name = pointer_name || '2'", "here"),
-    "a microsecond of a branch": _pointer(f"moved_at = {_MICRO.format(x='moved_at')}", "moved_at"),
+    "a component renamed": history.component("component_name = component_name || '-2'", "name"),
+    "a component's type": history.component("component_type = 'other'", "type"),
+    "a component's other file": history.component("file_id = (SELECT f.id FROM files f WHERE f.id <> c.file_id LIMIT 1)", "file"),
+    "a component's metadata": history.component("""metadata = jsonb_set(metadata, '{legacy,metadata}', '{"a": 1}')""", "kept metadata"),
+    "a component's index": history.component("""metadata = jsonb_set(metadata, '{legacy,index}', '77')""", "kept index"),
+    "a component missing": history.component("metadata = '{}'", "here"),
+    "a sheet's name": history.sheet("""'{"name": "other"}'""", "name"),
+    "a sheet's figures": history.sheet("""'{"metadata": {"rows": 1}}'""", "metadata"),
+    "a sheet's description": history.sheet("""'{"description": ""}'""", "description"),
+    "a branch moved": history.pointer(f"version_id = ({_ANOTHER.format(of='p')})", "version", _SEVERAL),
+    "a branch that is a tag": history.pointer("is_tag = NOT is_tag", "is_tag"),
+    "a branch renamed": history.pointer("pointer_name = pointer_name || '2'", "here"),
+    "a microsecond of a branch": history.pointer(f"moved_at = {_MICRO.format(x='moved_at')}", "moved_at"),
     "a right that is weaker": _column("dataset_permissions", "permissions", "permission_type", "'read'", "right",
                                       "t.permission_type <> 'read'"),
     "a right missing": _gone("dataset_permissions", "permissions"),
@@ -412,30 +162,30 @@ KINDS: Mapping[str, Plant] = {
     "a row too many": _line_more,
     "a count": _unaccounted,
     "what was left behind": _raw,
-    "a needed file left behind": _left_behind,
-    "a file's size": _file("V3", "file_size = file_size + 1", ""),
-    "a hash": _other_hash,
-    "a damaged file": _file("V5", "state = 'damaged'", ""),
-    "a reference count": _file("V5", "reference_count = reference_count + 70", ""),
-    "a reference counted twice": _counted,
-    "nothing refers to a file": _unreferred,
-    "an overlay missing": _version("V5", "overlay_file_id = -t.id", ""),
-    "a parent elsewhere": _version("V6", f"parent_version_id = ({_ELSEWHERE})", "", f"t.id > ({_ELSEWHERE})"),
-    "a wrong count of components": _version("V6", "component_count = component_count + 1", ""),
-    "a wrong sum of bytes": _version("V6", "total_bytes = total_bytes + 1", ""),
-    "a version too many": _version_more,
-    "a component too many": _component_more,
-    "a component twice": _component_twice,
-    "a branch too many": _pointer_more,
-    "a dataset without main": _no_main,
-    "a dataset open to writers": _open,
+    "a needed file left behind": history.left_behind,
+    "a file's size": history.file("V3", "file_size = file_size + 1", ""),
+    "a hash": history.other_hash,
+    "a damaged file": history.file("V5", "state = 'damaged'", ""),
+    "a reference count": history.file("V5", "reference_count = reference_count + 70", ""),
+    "a reference counted twice": history.counted,
+    "nothing refers to a file": history.unreferred,
+    "an overlay missing": history.version("V5", "overlay_file_id = -t.id", ""),
+    "a parent elsewhere": history.version("V6", f"parent_version_id = ({_ELSEWHERE})", "", f"t.id > ({_ELSEWHERE})"),
+    "a wrong count of components": history.version("V6", "component_count = component_count + 1", ""),
+    "a wrong sum of bytes": history.version("V6", "total_bytes = total_bytes + 1", ""),
+    "a version too many": history.version_more,
+    "a component too many": history.component_more,
+    "a component twice": history.component_twice,
+    "a branch too many": history.pointer_more,
+    "a dataset without main": history.no_main,
+    "a dataset open to writers": history.opened,
     "an end that was not followed": _not_followed,
-    "a right too many": _right_more,
-    "a right for everyone": _right_for_all,
-    "a right by a group": _right_by_group,
-    "a right on a file": _right_on_file,
-    "a right that is stronger": _stronger,
-    "an admin": _administers,
+    "a right too many": rights.right_more,
+    "a right for everyone": rights.right_for_all,
+    "a right by a group": rights.right_by_group,
+    "a right on a file": rights.right_on_file,
+    "a right that is stronger": rights.stronger,
+    "an admin": rights.administers,
     "a finding nobody decided": _undecided,
     "answers that differ": _shadowed,
 }  # fmt: skip

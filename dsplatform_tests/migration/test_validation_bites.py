@@ -20,7 +20,8 @@ from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.legacy.generator import TIMEZONE
 from dsplatform_tests.migration import legacy_side
 from dsplatform_tests.migration import make as migration_make
-from dsplatform_tests.migration.faults import KINDS, Fault, Ground
+from dsplatform_tests.migration.faults import KINDS
+from dsplatform_tests.migration.ground import Fault, Ground
 from dsplatform_tests.migration.legacy_side import Legacy
 
 FAULTS = 200
