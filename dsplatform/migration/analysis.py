@@ -16,6 +16,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.core.types import PlatformRight
 from dsplatform.migration.disk import Disk, DiskFigures, Progress
 from dsplatform.migration.figures import Activity, Largest, Need, TableFigures, activity_of, figures_of, largest_of, need_of, obstacles
+from dsplatform.migration.footers import Footers
 from dsplatform.migration.locating import Locator
 from dsplatform.migration.odd_files import about_files
 from dsplatform.migration.odd_history import DATASETS, VERSIONS
@@ -88,6 +89,7 @@ class AnalysisService:
             disk = Disk(source, locator, read_all=read_all, progress=hear)
             disk.look()
             oddities += disk.oddities
+            oddities += Footers(source, locator).look(read_all=read_all, hear=hear)
             stray = disk.strays(settings.legacy_roots)
             need = need_of(tables, disk.figures, store)
             oddities += [*([stray] if stray else []), *obstacles(source, tables, need, settings.legacy_roots, zone)]

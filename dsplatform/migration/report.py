@@ -13,7 +13,7 @@ _HEADINGS = {
 }
 
 _UNSEEN = (
-    "D20: rows of CSV files that the conversion dropped, for having more or fewer fields than others: they are in no stored file.",
+    "D20: which rows of CSV files the conversion dropped: they are in no stored file. That some were shows where a number was kept.",
     "D19: all but the first sheet of each workbook that was uploaded: only that one was ever stored.",
 )
 _UNSEEN_G0 = "D2: which datasets of one name were meant as versions of one: without rights and parents nothing tells."

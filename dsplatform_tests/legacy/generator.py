@@ -170,7 +170,7 @@ def _runs(rows: Rows, dataset: Row, version: Row) -> None:
             "dataset_statistics",
             id=None,
             version_id=version["id"],
-            row_count=5,
+            row_count=rows.row_count(version),
             column_count=4,
             size_bytes=900,
             statistics={},

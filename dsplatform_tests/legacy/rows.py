@@ -340,6 +340,10 @@ class Rows:
         self.add("sheet_metadata", sheet_id=row["id"], metadata=about, profiling_report_file_id=None)
         return row
 
+    def row_count(self, version: Row) -> int:
+        """Of the version's file."""
+        return content.columns(self._data[version["file_id"]])[1]
+
     def schema(self, version: Row) -> Row:
         """What the capture stored, where it worked: the columns of the version's file."""
         document = content.schema_json(self._data[version["file_id"]])
