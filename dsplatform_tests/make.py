@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -238,6 +239,14 @@ def meeting(parties: int) -> Callable[[], None]:
             barrier.wait(PATIENCE)
 
     return wait
+
+
+def until(reached: Callable[[], bool], why: str = "") -> None:
+    """Waits for what has to come."""
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.005)
 
 
 def until_blocked(db: Database, *, or_done: Callable[[], bool]) -> bool:

@@ -8,7 +8,6 @@ import os
 import random
 import re
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -332,10 +331,7 @@ def test_a_kill_amid_a_write_in_parts_loses_nothing_and_leaves_nothing(
 
 def asleep(pid: int) -> None:
     """Waits until the process has stopped itself."""
-    deadline = time.monotonic() + make.PATIENCE
-    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
-        assert time.monotonic() < deadline, "it does not reach its point"
-        time.sleep(0.005)
+    make.until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it does not reach its point")
 
 
 @pytest.mark.parametrize("point", ["upload.keys_named", "upload.written", "upload.sealed", "version.committed"])

@@ -133,10 +133,7 @@ def test_nothing_is_lost_or_leaked_whoever_dies(
 def _until_alone(platform: Platform) -> None:
     """The server notices the death of a client when it next speaks to it."""
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state IS NOT NULL"
-    deadline = time.monotonic() + make.PATIENCE
-    while make.column(platform.db, others) != [0]:
-        assert time.monotonic() < deadline, "a dead client's transaction goes on"
-        time.sleep(0.05)
+    make.until(lambda: make.column(platform.db, others) == [0], "a dead client's transaction goes on")
 
 
 def _kept(ledger: Entries) -> Entries:

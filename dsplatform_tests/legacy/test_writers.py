@@ -1,13 +1,13 @@
 """The writers write as the old server does, and know what became of it."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from dsplatform.core.database_url import libpq_url
+from dsplatform_tests import make
 from dsplatform_tests.legacy.ddl import Generation
 from dsplatform_tests.legacy.generator import build
 from dsplatform_tests.legacy.rows import key_columns
@@ -21,13 +21,6 @@ DO $$ DECLARE name text; BEGIN
   END LOOP;
 END $$;
 """
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _change_tables(connection: psycopg.Connection, statement: str) -> None:
@@ -57,7 +50,7 @@ def test_what_was_committed_is_there_and_what_was_not_is_not(url: str, legacy_fo
         ("update", "files"),
     }
     with Writers(url, legacy_folder, 4, longest=0.05, pause=0.001) as writers:
-        _until(lambda: writers.transactions > 300 and wanted <= {(change.op, change.table) for change in writers.changes()})
+        make.until(lambda: writers.transactions > 300 and wanted <= {(change.op, change.table) for change in writers.changes()})
     changes = writers.changes()
     with psycopg.connect(libpq_url(url)) as connection:
         for table in {change.table for change in changes}:
@@ -79,12 +72,12 @@ def test_refusals_are_measured_and_survived(url: str, legacy_folder: Path) -> No
         Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers,
         psycopg.connect(libpq_url(url), autocommit=True) as connection,
     ):
-        _until(lambda: writers.transactions > 20)
+        make.until(lambda: writers.transactions > 20)
         _change_tables(connection, FREEZE)
-        _until(lambda: all(log.refused_since for log in writers.logs))
+        make.until(lambda: all(log.refused_since for log in writers.logs))
         frozen = writers.transactions
         _change_tables(connection, "DROP FUNCTION refuse CASCADE")
-        _until(lambda: all(log.refused for log in writers.logs) and writers.transactions > frozen)
+        make.until(lambda: all(log.refused for log in writers.logs) and writers.transactions > frozen)
     assert 0 < writers.refused_seconds() < 60
 
 
@@ -93,17 +86,17 @@ def test_a_lost_connection_is_made_anew(url: str, legacy_folder: Path) -> None:
         Writers(url, legacy_folder, 2, longest=0.01, pause=0.001) as writers,
         psycopg.connect(libpq_url(url), autocommit=True) as connection,
     ):
-        _until(lambda: writers.transactions > 20)
+        make.until(lambda: writers.transactions > 20)
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         before = writers.transactions
         ended = {"AdminShutdown", "OperationalError"}  # told by the server, or found closed when the next statement was sent
-        _until(lambda: bool(ended & writers.lost().keys()) and writers.transactions > before + 20)
+        make.until(lambda: bool(ended & writers.lost().keys()) and writers.transactions > before + 20)
 
 
 def test_a_failure_that_no_client_could_meet_is_raised(url: str, legacy_folder: Path) -> None:
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         connection.execute("ALTER TABLE datasets RENAME name TO title")
     with pytest.raises(psycopg.errors.UndefinedColumn), Writers(url, legacy_folder, 2, pause=0.001) as writers:
-        _until(lambda: bool(writers._failures))
+        make.until(lambda: bool(writers._failures))

@@ -12,6 +12,7 @@ from psycopg import errors as pg
 from dsplatform.core.database_url import libpq_url
 from dsplatform.core.errors import Conflict, Denied
 from dsplatform.migration.changes import SCHEMA, Change, ChangeLog
+from dsplatform_tests import make
 
 TABLES = ("datasets", "dataset_tags", "absent")
 
@@ -180,11 +181,11 @@ def test_the_gate_waits_for_writers_and_lets_nobody_slip_by(log: ChangeLog, url:
         under_way.execute("INSERT INTO datasets (name) VALUES ('under way')")
         closing = threading.Thread(target=log.close_gate, args=(30,))
         closing.start()
-        _until(lambda: _waiting(url) == 1)
+        make.until(lambda: _waiting(url) == 1)
         outcome: list[type[BaseException] | None] = []
         later = threading.Thread(target=lambda: outcome.append(_tried(url)))
         later.start()
-        _until(lambda: _waiting(url) == 2)
+        make.until(lambda: _waiting(url) == 2)
         assert not log.state().gate_closed
         under_way.commit()
         closing.join()
@@ -290,11 +291,3 @@ def _waiting(url: str) -> int:
             "(SELECT oid FROM pg_database WHERE datname = current_database())"
         ).fetchone()
     return int(row[0]) if row else 0
-
-
-def _until(true: object) -> None:
-    assert callable(true)
-    ends = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.01)

@@ -1,5 +1,4 @@
 import threading
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -124,10 +123,7 @@ def test_two_hashes_at_a_time_four_wait_and_the_rest_is_told_at_once(monkeypatch
     gate, hasher = Gate(monkeypatch), Passwords()
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(hasher.matches, "kept", GOOD) for _ in range(12)]
-        deadline = time.monotonic() + make.PATIENCE
-        while refused(asked) < 6 or gate.inside < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        make.until(lambda: refused(asked) >= 6 and gate.inside >= 2)
         assert gate.inside == 2
         gate.open.set()
     assert gate.most == 2
@@ -142,10 +138,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, hasher = Gate(monkeypatch), Passwords()
     with ThreadPoolExecutor(3) as pool:
         held = [pool.submit(hasher.matches, "kept", GOOD) for _ in range(2)]
-        deadline = time.monotonic() + make.PATIENCE
-        while gate.inside < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        make.until(lambda: gate.inside >= 2)
         with pytest.raises(Unavailable, match="too many passwords"):
             hasher.matches("kept", GOOD)
         gate.open.set()

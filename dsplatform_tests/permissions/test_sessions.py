@@ -1,4 +1,3 @@
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -238,10 +237,7 @@ def test_of_two_who_refresh_at_once_one_wins_and_the_session_ends_for_both(platf
         with platform.db.transaction() as tx:  # both get as far as they can together
             tx.execute("SELECT 1 FROM refresh_tokens FOR UPDATE")
             both = [pool.submit(refresh, number) for number in range(2)]
-            deadline = time.monotonic() + make.PATIENCE
-            while waiting(platform) < 2:
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
+            make.until(lambda: waiting(platform) >= 2)
         results = [future.result() for future in both]
     winners = [result for result in results if isinstance(result, NewSession)]
     assert len(winners) == 1
