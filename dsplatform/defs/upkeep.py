@@ -57,7 +57,7 @@ def gc_report(
             opened.gc.mark(system)
         opened.gc.fold()
         done = opened.gc.collect(system, sweep=config.sweep)
-        forgotten = opened.legacy.forget_usage(system)
+        forgotten = opened.legacy.forget_usage()
         yield dg.MaterializeResult(metadata={**_garbage(done), "datasets_gone": len(reaped), "legacy_usage_rows_gone": forgotten})
 
 

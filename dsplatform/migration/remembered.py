@@ -195,9 +195,9 @@ class LegacyService:
         with self._db.autocommit() as tx:
             return UsageRows(tx).since(days)
 
-    @requires_right(OPERATE)
-    def forget_usage(self, _actor: Actor) -> int:
-        """Takes away figures that are older than `KEPT_DAYS`; answers how many rows. The nightly upkeep asks for it."""
+    @internal("part of the nightly upkeep: what is old goes, whoever asks")
+    def forget_usage(self) -> int:
+        """Takes away figures that are older than `KEPT_DAYS`; answers how many rows."""
         with self._db.autocommit() as tx:
             return UsageRows(tx).forget(KEPT_DAYS)
 
