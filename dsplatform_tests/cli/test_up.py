@@ -125,13 +125,16 @@ def test_up_stops_in_order_when_asked_and_refuses_a_second_one(word: signal.Sign
         reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
         reader.start()
         deadline = time.monotonic() + 60
-        while not any("Ctrl-C" in line for line in lines):
-            assert process.poll() is None, lines
-            assert time.monotonic() < deadline, lines
-            time.sleep(0.1)
-        second = subprocess.run(UP, env=environment(tmp_path), capture_output=True, text=True, timeout=60)
-        process.send_signal(word)
-        assert process.wait(timeout=30) == 0
+        try:
+            while not any("Ctrl-C" in line for line in lines):
+                assert process.poll() is None, lines
+                assert time.monotonic() < deadline, lines
+                time.sleep(0.1)
+            second = subprocess.run(UP, env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+            process.send_signal(word)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()  # or its end would be waited for
         reader.join()
     assert second.returncode == 5
     assert f"already up in {tmp_path} (process {process.pid})" in second.stderr
