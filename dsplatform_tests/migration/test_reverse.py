@@ -1,5 +1,6 @@
 """The way back: the legacy system has what was done here since the switch, and everything goes on from there."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg import errors as pg
 
-from dsplatform.bootstrap import Platform
+from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import CommitMode
 from dsplatform.migration.reverse import _Work
@@ -19,13 +20,29 @@ from dsplatform.migration.routing_rows import Master
 from dsplatform.permissions.model import Grantee
 from dsplatform.versioning.retention import Rule
 from dsplatform_tests import make
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.legacy import content
+from dsplatform_tests.legacy.generator import Built
 from dsplatform_tests.migration.there_and_back import ANY, Model, Side, is_as_done, said, work
 
 
+def switched(place: Place[None]) -> Built:
+    with bootstrap(place.settings, place.database_url) as platform:
+        return Side(platform, place.legacy_url, place.legacy_folder, "G1b").built
+
+
 @pytest.fixture
-def side(platform: Platform, legacy_url: str, legacy_folder: Path) -> Side:
-    return Side(platform, legacy_url, legacy_folder, "G1b")
+def copied(copies: Copies, request: pytest.FixtureRequest) -> Iterator[Place[Built] | None]:
+    if "side" not in request.fixturenames:
+        yield None
+        return
+    with copies.of(switched) as place:
+        yield place
+
+
+@pytest.fixture
+def side(platform: Platform, copied: Place[Built]) -> Side:
+    return Side(platform, copied.legacy_url, copied.legacy_folder, "G1b", copied.made)
 
 
 # --- there and back --------------------------------------------------------------------------------------------------------------

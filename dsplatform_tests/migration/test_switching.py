@@ -1,13 +1,14 @@
 """Following the legacy system, the switch and the way back."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import errors as pg
 
-from dsplatform.bootstrap import Platform
+from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core import failpoints
 from dsplatform.core.domain import Actor
 from dsplatform.core.errors import Conflict, Unavailable
@@ -18,6 +19,7 @@ from dsplatform.migration.routing_rows import Master
 from dsplatform.migration.service import MigrationService
 from dsplatform.migration.switching import NotReady, SwitchService
 from dsplatform.permissions.model import MissingRight
+from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.legacy import generator
 from dsplatform_tests.legacy.ddl import connected
 from dsplatform_tests.legacy.generator import Built
@@ -80,13 +82,29 @@ class Side:
         return self.log.state().gate_closed
 
 
-@pytest.fixture
-def side(platform: Platform, legacy_url: str, legacy_folder: Path) -> Iterator[Side]:
+def captured(place: Place[None]) -> Built:
     """Captured and migrated."""
-    side = Side(platform, generator.build(legacy_url, legacy_folder, "G1b", datasets=4, oddities=False))
-    side.service.capture(side.actor)
-    side.migration.migrate(side.actor, accept=ANY)
-    yield side
+    built = generator.build(place.legacy_url, place.legacy_folder, "G1b", datasets=4, oddities=False)
+    with bootstrap(place.settings, place.database_url) as platform:
+        side = Side(platform, built)
+        side.service.capture(side.actor)
+        side.migration.migrate(side.actor, accept=ANY)
+    return built
+
+
+@pytest.fixture
+def copied(copies: Copies, request: pytest.FixtureRequest) -> Iterator[Place[Built] | None]:
+    if "side" not in request.fixturenames:
+        yield None
+        return
+    with copies.of(captured) as place:
+        yield place
+
+
+@pytest.fixture
+def side(platform: Platform, copied: Place[Built]) -> Iterator[Side]:
+    """Captured and migrated."""
+    yield Side(platform, replace(copied.made, url=copied.legacy_url))
     failpoints.arm("")
 
 

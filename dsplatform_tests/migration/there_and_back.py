@@ -22,6 +22,7 @@ from dsplatform.permissions.model import Grantee
 from dsplatform_tests import make
 from dsplatform_tests.legacy import content, generator
 from dsplatform_tests.legacy.ddl import connected
+from dsplatform_tests.legacy.generator import Built
 from dsplatform_tests.migration.make import migration, validation
 
 ANY = tuple(Reason)
@@ -34,8 +35,9 @@ TABLES = (
 class Side:
     """Both systems, and what joins them."""
 
-    def __init__(self, platform: Platform, url: str, folder: Path, generation: str, **wanted: Any) -> None:
-        built = generator.build(url, folder, generation, **{"datasets": 3, "oddities": False, **wanted})
+    def __init__(self, platform: Platform, url: str, folder: Path, generation: str, switched: Built | None = None, **wanted: Any) -> None:
+        """`switched`: what another one built there, whose copy this is."""
+        built = switched or generator.build(url, folder, generation, **{"datasets": 3, "oddities": False, **wanted})
         self.platform, self.url, self.folder, self.generation = platform, url, folder, generation
         self.actor = platform.actor()
         self.log = ChangeLog(url, list(Entity))
@@ -46,11 +48,13 @@ class Side:
             ZoneInfo(generator.TIMEZONE), platform.system,
         )  # fmt: skip
         self.service = SwitchService(platform.db, platform.permissions, self.migration, self.log, self.validation.against, self.reverse)
-        self.service.capture(self.actor)
-        self.migration.migrate(self.actor, accept=ANY)
-        for reason in Reason:
-            self.migration.resolve(self.actor, "accepted by a test", reason=reason)
-        self.service.switch(self.actor)
+        self.built = built
+        if switched is None:
+            self.service.capture(self.actor)
+            self.migration.migrate(self.actor, accept=ANY)
+            for reason in Reason:
+                self.migration.resolve(self.actor, "accepted by a test", reason=reason)
+            self.service.switch(self.actor)
 
     def ask(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
         with connected(self.url) as connection:
