@@ -39,6 +39,7 @@ from dsplatform.api.legacy.app import OldPaths, create_legacy_app, kept_by
 from dsplatform.api.limits import Limits
 from dsplatform.api.protocol import Cuts
 from dsplatform.api.runs import Runs
+from dsplatform.api.workers import Workers
 from dsplatform.bootstrap import bootstrap
 from dsplatform.core.errors import Unavailable
 from dsplatform.core.settings import Settings
@@ -135,8 +136,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # More requests than that wait for a thread, and not for a connection, which they would not do for ever.
         to_thread.current_default_thread_limiter().total_tokens = THREADS_PER_CONNECTION * settings.pool_size
-        with bootstrap(settings, url) as platform:
+        with bootstrap(settings, url) as platform, Workers(settings.pool_size) as at_work:
             app.state.platform = platform
+            app.state.workers = at_work
             async with kept_by(app.state.legacy, platform) if app.state.legacy else nullcontext():
                 yield
 
@@ -150,6 +152,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         generate_unique_id_function=_name_of,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         docs_url=None,
         redoc_url=None,
     )

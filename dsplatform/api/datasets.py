@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dsplatform.api.bodies import DryRun, Input, Output, Removal
 from dsplatform.api.caller import Caller, DatasetName, Services
+from dsplatform.api.one_thread import OneThread
 from dsplatform.api.pages import Limit, Page, Total, cut, page_of
 from dsplatform.core.types import PermissionType
 
@@ -123,12 +124,15 @@ def create_dataset(services: Services, caller: Caller, body: NewDataset, respons
     return Dataset.model_validate(services.datasets.get(caller, made.key))
 
 
-@router.get("/datasets/{dataset}", summary="Get a dataset", response_model=Dataset)
 def get_dataset(services: Services, caller: Caller, dataset: DatasetName) -> Response:
     """One dataset, with how many versions it has."""
     found = Dataset.model_validate(services.datasets.get(caller, dataset))
-    # Written here: the framework would check the answer again, in another thread.
     return Response(found.model_dump_json(), media_type="application/json")
+
+
+router.add_api_route(
+    "/datasets/{dataset}", get_dataset, methods=["GET"], summary="Get a dataset", response_model=Dataset, route_class_override=OneThread
+)
 
 
 @router.patch("/datasets/{dataset}", summary="Change a dataset")

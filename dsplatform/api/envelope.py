@@ -119,6 +119,8 @@ class Envelope:
             self._limits.found_good(credential)
         self._metrics.answered(scope["method"], route, exchange.status, seconds, exchange.received, exchange.sent)
         level = logging.DEBUG if scope["path"].startswith(_UNLIMITED) and exchange.status < 400 else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
         fields = {
             "request_id": exchange.request_id,
             "method": scope["method"],

@@ -55,6 +55,8 @@ class Limits:
 
     def found_good(self, credential: bytes) -> None:
         """The credential was found good: from now on it has a share of its own."""
+        if not self._per_minute:
+            return
         with self._lock:
             self._share(_of_credential(credential))
 

@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 
 from dsplatform.api.errors import problem
 from dsplatform.api.line import Line
+from dsplatform.api.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Its first request's deadline begins now."""
-        super().connection_made(transport)
+        super().connection_made(Writer(transport, self.loop))  # type: ignore[arg-type]  # it is one by what it has
         self._waited = 0.0
         if len(self.connections) > self.most:
             self.cuts.note("too many connections", self._address())

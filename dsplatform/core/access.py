@@ -137,4 +137,7 @@ def seen_by(actor: Actor, right: PermissionType = PermissionType.READ) -> dict[s
 
 def sufficient(right: PermissionType) -> list[str]:
     """The granted rights that include this one, as rows have them."""
-    return [str(held) for held in PermissionType if held.includes(right)]
+    return list(_SUFFICIENT[right])
+
+
+_SUFFICIENT = {right: tuple(str(held) for held in PermissionType if held.includes(right)) for right in PermissionType}

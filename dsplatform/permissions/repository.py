@@ -195,10 +195,12 @@ audit_seals = Table(
 )
 
 
+_RIGHTS = frozenset(PlatformRight)
+
+
 def actor_of(row: Row, scope: Scope = FULL, origin: Origin = UNKNOWN) -> Actor:
     """The actor of a row with `id`, `username`, and the role's `role_name` and `rights`. Rights of a newer release are left out."""
-    known = set(PlatformRight)
-    rights = tuple(PlatformRight(right) for right in row["rights"] if right in known)
+    rights = tuple(PlatformRight(right) for right in row["rights"] if right in _RIGHTS)
     return Actor(row["id"], row["username"], row["role_name"] == "admin", rights, scope, origin)
 
 
