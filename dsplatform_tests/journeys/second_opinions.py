@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,11 +99,12 @@ def _delimited(path: Path, capture: FileCapture) -> Seen:
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
     """As docs/schemas.md says."""
-    result: list[str] = []
+    result: dict[str, None] = {}
+    given = set(names)
     for position, name in enumerate(names, 1):
         stem = name or f"column_{position}"
-        free = [stem, *(f"{stem}_{number}" for number in range(2, len(names) + 2))]
-        result.append(next(one for one in free if one not in result and (one == name or one not in names)))
+        free = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        result[next(one for one in free if one not in result and (one == name or one not in given))] = None
     return tuple(result)
 
 

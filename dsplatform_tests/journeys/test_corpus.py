@@ -78,7 +78,6 @@ def test_no_ugly_file_kills_or_holds_up_its_reader(captures: Mapping[str, FileCa
         assert str(corpus.CORPUS) not in (capture.reason or ""), path
 
 
-@pytest.mark.long
 def test_another_reader_sees_the_same_tables_names_and_rows(captures: Mapping[str, FileCapture]) -> None:
     said = {}
     for path, capture in captures.items():
