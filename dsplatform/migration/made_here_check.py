@@ -56,6 +56,8 @@ _HELD = f"""
 
 def made_here(both: Both) -> Iterator[Difference]:
     """Of V2: whether such rows are as they were written, and what they stand for was made here."""
+    if not both.tx.scalar("SELECT EXISTS (SELECT FROM legacy_quarantine WHERE reason = 'made_here')"):
+        return  # before the first way back, while writers wait
     for entity in ("files", "dataset_versions", "dataset_version_files"):
         if both.source.has(entity):
             yield from _changed(both, entity)

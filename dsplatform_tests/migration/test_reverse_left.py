@@ -83,9 +83,17 @@ def test_a_right_that_came_along_is_said_by_its_own_row_and_goes_with_it(platfor
     side = Side(platform, legacy_url, legacy_folder, "G1b", datasets=8)
     (file, user, right), *_ = sorted(rights_on_files(side))
     content = side.migration_of(file)
+    side.service.rollback(side.actor)
+    ((also, other),) = side.ask("SELECT file_id, uploaded_by FROM dataset_versions WHERE file_id <> %s ORDER BY id LIMIT 1", file)
+    side.run(
+        "INSERT INTO permissions (resource_type, resource_id, user_id, permission_type, granted_by) VALUES ('file', %s, %s, 'write', %s)",
+        also, other, other,
+    )  # fmt: skip
+    side.service.follow(side.actor)
+    side.service.switch(side.actor)
     dump = side.dump()
-    side.reverse.bring(side.actor, [], [], [content])
-    assert side.dump() == dump, "it is said already"
+    side.reverse.bring(side.actor, [], [], [content, side.migration_of(also)])
+    assert side.dump() == dump, "it is said already, by one table or the other"
     (grant,) = [one for one in platform.permissions.file_grants(side.actor, FileId(content)) if one.grantee.name == user.lower()]
     stronger = PermissionType.ADMIN
     platform.permissions.grant_file(side.actor, Grantee("user", None, user.lower()), stronger, FileId(content))
