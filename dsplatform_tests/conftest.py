@@ -19,6 +19,7 @@ from dsplatform.core.roles import ROLE, let_in
 from dsplatform.core.s3_address import S3Address
 from dsplatform.core.settings import Settings
 from dsplatform.local import EmbeddedPostgres, upgrade
+from dsplatform.permissions import passwords
 from dsplatform.versioning.turns import Turns
 from dsplatform_tests import s3
 from dsplatform_tests.copies import Copies, Place, settings_of
@@ -133,6 +134,12 @@ def db(database_url: str) -> Iterator[Database]:
     """The migrated database, without an outbox."""
     with Database(database_url) as database:
         yield database
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords cost next to nothing. Name it in `usefixtures`, so that it comes before `platform`."""
+    monkeypatch.setitem(passwords.PARAMETERS, "memory_cost", 64)
 
 
 @pytest.fixture

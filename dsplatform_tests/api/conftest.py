@@ -54,6 +54,12 @@ def as_user(client: TestClient, platform: Platform) -> AsUser:
 
 
 @pytest.fixture
+def operator(as_user: AsUser) -> TestClient:
+    """An admin."""
+    return as_user("olga", "admin")
+
+
+@pytest.fixture
 def sales(as_user: AsUser, platform: Platform) -> DatasetRef:
     """Ada's dataset, with two versions."""
     assert as_user("ada").post("/api/v1/datasets", json={"name": "sales"}).status_code == 201

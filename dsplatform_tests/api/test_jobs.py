@@ -67,11 +67,6 @@ def version_id(platform: Platform) -> int:
     return committed.version_id
 
 
-@pytest.fixture
-def operator(as_user: AsUser) -> TestClient:
-    return as_user("olga", "admin")
-
-
 JOB = "/api/v1/datasets/sales/versions/1/job"
 
 

@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,11 +30,6 @@ def figures(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]],
 
 def value(client: TestClient, name: str, **labels: str) -> float:
     return figures(client)[name, tuple(sorted(labels.items()))]
-
-
-@pytest.fixture
-def operator(as_user: AsUser) -> TestClient:
-    return as_user("olga", "admin")
 
 
 def test_figures_are_for_operators(client: TestClient, as_user: AsUser, operator: TestClient) -> None:

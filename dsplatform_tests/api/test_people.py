@@ -5,17 +5,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dsplatform.bootstrap import Platform
-from dsplatform.permissions import passwords
 from dsplatform_tests.api.conftest import AsUser
 from dsplatform_tests.permissions import forging
 
 V1 = "/api/v1"
+pytestmark = pytest.mark.usefixtures("quick")
 PASSWORD = "seven green whales sing"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(passwords.PARAMETERS, "memory_cost", 64)
 
 
 @pytest.fixture

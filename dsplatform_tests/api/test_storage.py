@@ -11,11 +11,6 @@ from dsplatform_tests.api.conftest import AsUser
 FOR_OPERATORS = ["/api/v1/usage", "/api/v1/storage/gc-plan", "/api/v1/storage/why/12345678", "/api/v1/inbox", "/metrics"]
 
 
-@pytest.fixture
-def operator(as_user: AsUser) -> TestClient:
-    return as_user("olga", "admin")
-
-
 def drop(platform: Platform, *names: str) -> None:
     for name in names:
         path = Path(platform.settings.drop_dir) / name

@@ -7,16 +7,11 @@ import pytest
 from typer.testing import Result
 
 from dsplatform.core.errors import Conflict, Denied, Invalid, NotFound
-from dsplatform.permissions import passwords
 from dsplatform.permissions.model import Unauthenticated
 
 Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("quick")
 PASSWORD = "seven green whales sing"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(passwords.PARAMETERS, "memory_cost", 64)
 
 
 @pytest.fixture

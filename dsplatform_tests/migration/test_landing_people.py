@@ -8,17 +8,12 @@ import pytest
 from dsplatform.bootstrap import Platform
 from dsplatform.core.domain import Actor, Origin
 from dsplatform.migration.service import MigrationService
-from dsplatform.permissions import passwords
 from dsplatform_tests.legacy.generator import Built, build
 from dsplatform_tests.migration import make
 from dsplatform_tests.migration.test_migrate import legacy, rows
 
+pytestmark = pytest.mark.usefixtures("quick")
 FAR = 2**31
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(passwords.PARAMETERS, "memory_cost", 64)
 
 
 @pytest.fixture

@@ -1,11 +1,24 @@
-"""Platforms on which passwords cost next to nothing."""
+"""People whom many tests here need."""
 
 import pytest
 
-from dsplatform.permissions import passwords
+from dsplatform.bootstrap import Platform
+from dsplatform.core.domain import Actor
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least memory that argon2 takes. Name it in `usefixtures`, so that it comes before `platform`."""
-    monkeypatch.setitem(passwords.PARAMETERS, "memory_cost", 64)
+def root(platform: Platform) -> Actor:
+    """An admin."""
+    return platform.permissions.create_user("root", "admin")
+
+
+@pytest.fixture
+def ann(platform: Platform) -> Actor:
+    """An editor, who has nothing yet."""
+    return platform.permissions.create_user("ann")
+
+
+@pytest.fixture
+def ben(platform: Platform) -> Actor:
+    """Another editor."""
+    return platform.permissions.create_user("ben")

@@ -23,16 +23,6 @@ HERE = Origin(address="10.0.0.1", request_id="r1")
 
 
 @pytest.fixture
-def root(platform: Platform) -> Actor:
-    return platform.permissions.create_user("root", "admin")
-
-
-@pytest.fixture
-def ann(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ann")
-
-
-@pytest.fixture
 def keeper(platform: Platform, root: Actor) -> Actor:
     """Keeps users, and may do nothing else."""
     platform.people.set_role_rights(root, "keeper", [PlatformRight.USERS])

@@ -16,16 +16,6 @@ READ, WRITE, ADMIN = PermissionType
 
 
 @pytest.fixture
-def ann(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ann")
-
-
-@pytest.fixture
-def ben(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ben")
-
-
-@pytest.fixture
 def file(platform: Platform, ann: Actor) -> FileId:
     """In a dataset of ann's."""
     dataset = make.dataset(platform, "sales", ann)

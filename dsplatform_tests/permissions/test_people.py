@@ -40,11 +40,6 @@ MAY_GIVE = {
 
 
 @pytest.fixture
-def root(platform: Platform) -> Actor:
-    return platform.permissions.create_user("root", "admin")
-
-
-@pytest.fixture
 def everybody(platform: Platform, root: Actor) -> dict[str, Actor]:
     """One user of each role, called as it."""
     for name, rights in {**GIVERS, **ROLES}.items():

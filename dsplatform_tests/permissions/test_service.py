@@ -42,16 +42,6 @@ def noted(platform: Platform, action: str = "permission.") -> list[tuple[str, st
         ]
 
 
-@pytest.fixture
-def ann(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ann")
-
-
-@pytest.fixture
-def ben(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ben")
-
-
 # --- users ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -30,11 +30,6 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def root(platform: Platform) -> Actor:
-    return platform.permissions.create_user("root", "admin")
-
-
-@pytest.fixture
 def ann(platform: Platform, root: Actor) -> str:
     platform.people.create_user(root, "ann", role="editor", password=PASSWORD)
     return "ann"

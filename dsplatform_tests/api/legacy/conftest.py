@@ -94,3 +94,9 @@ def old(platform: Platform, client: TestClient, log_in: LogIn) -> Old:
     first = make.commit(platform, sales, {"main": b"id,price\n1,2\n"}, message="first", actor=owner)
     second = make.commit(platform, sales, {"main": b"id,price\n1,2\n2,3\n"}, actor=owner)
     return Old(platform, ada, will, rita, eve, client, sales, first, second)
+
+
+def answered(client: TestClient, method: str, url: str, body: object = None) -> tuple[int, object]:
+    """What a client makes of an answer: its status and its JSON."""
+    answer = client.request(method, url, json=body)
+    return answer.status_code, answer.json()

@@ -5,17 +5,12 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from dsplatform_tests import make
-from dsplatform_tests.api.legacy.conftest import Old, actor
+from dsplatform_tests.api.legacy.conftest import Old, actor, answered
 
 VERSION = [
     "dataset_id", "version_number", "overlay_file_id", "created_by", "id", "message", "status", "created_at", "updated_at", "file_type",
     "file_size",
 ]  # fmt: skip
-
-
-def _answered(client: TestClient, method: str, url: str, body: object = None) -> tuple[int, object]:
-    answer = client.request(method, url, json=body)
-    return answer.status_code, answer.json()
 
 
 def _detail(status: int, text: str) -> tuple[int, object]:
@@ -44,19 +39,19 @@ def test_versions_are_found_by_what_they_are_called(old: Old) -> None:
     assert old.rita.get(f"{old.url}/versions/tag/v1").json() == first
     n = old.dataset.id
     for number in (3, 0, -1, 2**70):
-        assert _answered(old.rita, "GET", f"{old.url}/versions/number/{number}") == _detail(
+        assert answered(old.rita, "GET", f"{old.url}/versions/number/{number}") == _detail(
             404, f"Version {number} not found for dataset {n}"
         )
     for name in ("main", "v2"):
-        assert _answered(old.rita, "GET", f"{old.url}/versions/tag/{name}") == _detail(
+        assert answered(old.rita, "GET", f"{old.url}/versions/tag/{name}") == _detail(
             404, f"Version with tag '{name}' not found for dataset {n}"
         )
     empty = old.platform.datasets.create_dataset(actor(old.platform, "ada"), "empty")
     missing = _detail(404, f"No versions found for dataset {empty.id}")
-    assert _answered(old.ada, "GET", f"/api/datasets/{empty.id}/versions/latest") == missing
+    assert answered(old.ada, "GET", f"/api/datasets/{empty.id}/versions/latest") == missing
     for path in ("latest", "number/1", "tag/v1"):
-        assert _answered(old.eve, "GET", f"{old.url}/versions/{path}") == _detail(403, "Read permission required to view versions")
-        assert _answered(old.eve, "GET", f"/api/datasets/999/versions/{path}") == _detail(403, "Read permission required to view versions")
+        assert answered(old.eve, "GET", f"{old.url}/versions/{path}") == _detail(403, "Read permission required to view versions")
+        assert answered(old.eve, "GET", f"/api/datasets/999/versions/{path}") == _detail(403, "Read permission required to view versions")
 
 
 def test_tags_of_versions(old: Old) -> None:
@@ -76,24 +71,24 @@ def test_tags_of_versions(old: Old) -> None:
     assert old.rita.get(f"{old.url}/tags/v2").json() == listed[1] == made.json()
     for name in ("v1", "main"):
         taken = _detail(409, f"Tag '{name}' already exists for this dataset")
-        assert _answered(old.will, "POST", f"{old.url}/tags/{name}", {"version_id": first}) == taken
+        assert answered(old.will, "POST", f"{old.url}/tags/{name}", {"version_id": first}) == taken
     unknown = _detail(404, "Version 999 not found or doesn't belong to dataset")
-    assert _answered(old.will, "POST", f"{old.url}/tags/v3", {"version_id": 999}) == unknown
+    assert answered(old.will, "POST", f"{old.url}/tags/v3", {"version_id": 999}) == unknown
     for wrong in ("with space", "x" * 256):
-        assert _answered(old.will, "POST", f"{old.url}/tags/{wrong}", {"version_id": first}) == _detail(400, "Invalid tag name")
+        assert answered(old.will, "POST", f"{old.url}/tags/{wrong}", {"version_id": first}) == _detail(400, "Invalid tag name")
     assert old.will.post(f"{old.url}/tags/v3", json={}).status_code == 422
-    assert _answered(old.will, "DELETE", f"{old.url}/tags/v1") == (200, {"message": "Tag 'v1' deleted successfully"})
+    assert answered(old.will, "DELETE", f"{old.url}/tags/v1") == (200, {"message": "Tag 'v1' deleted successfully"})
     for method in ("GET", "DELETE"):
         for name in ("v1", "main"):
-            assert _answered(old.will, method, f"{old.url}/tags/{name}") == _detail(404, f"Tag '{name}' not found for dataset {n}")
+            assert answered(old.will, method, f"{old.url}/tags/{name}") == _detail(404, f"Tag '{name}' not found for dataset {n}")
     assert [each["pointer_name"] for each in old.rita.get(f"{old.url}/pointers").json()] == ["main", "v2"]
     for client, url in ((old.eve, old.url), (old.eve, "/api/datasets/999"), (old.rita, old.url)):
-        create = _answered(client, "POST", f"{url}/tags/v9", {"version_id": 999})
+        create = answered(client, "POST", f"{url}/tags/v9", {"version_id": 999})
         assert create == _detail(403, "Write permission required to create version tags")
-        assert _answered(client, "DELETE", f"{url}/tags/v2") == _detail(403, "Write permission required to delete version tags")
+        assert answered(client, "DELETE", f"{url}/tags/v2") == _detail(403, "Write permission required to delete version tags")
         if client is old.eve:
             for path in ("tags", "tags/v2", "tags/v9"):
-                assert _answered(client, "GET", f"{url}/{path}") == _detail(403, "Read permission required to view version tags")
+                assert answered(client, "GET", f"{url}/{path}") == _detail(403, "Read permission required to view version tags")
 
 
 def test_search_finds_words_anywhere_in_what_is_asked(old: Old) -> None:

@@ -5,14 +5,9 @@ from fastapi.testclient import TestClient
 
 from dsplatform.versioning.model import Demand
 from dsplatform_tests import make
-from dsplatform_tests.api.legacy.conftest import Old, actor
+from dsplatform_tests.api.legacy.conftest import Old, actor, answered
 
 POINTER = ["dataset_id", "pointer_name", "dataset_version_id", "is_tag", "id", "created_at", "updated_at"]
-
-
-def _answered(client: TestClient, method: str, url: str, body: object = None) -> tuple[int, object]:
-    answer = client.request(method, url, json=body)
-    return answer.status_code, answer.json()
 
 
 def _detail(status: int, text: str) -> tuple[int, object]:
@@ -30,7 +25,7 @@ def test_a_branch_is_made_and_moved_by_the_same_request(old: Old) -> None:
     assert (moved["id"], moved["dataset_version_id"], moved["created_at"]) == (made.json()["id"], second, made.json()["created_at"])
 
     def asked(**body: object) -> tuple[int, object]:
-        return _answered(old.will, "POST", f"{old.url}/branches", body)
+        return answered(old.will, "POST", f"{old.url}/branches", body)
 
     for missing in ({}, {"branch_name": "x"}, {"branch_name": "", "from_version_id": first}, {"branch_name": "x", "from_version_id": 0}):
         assert asked(**missing) == _detail(400, "Both branch_name and from_version_id are required")
@@ -38,7 +33,7 @@ def test_a_branch_is_made_and_moved_by_the_same_request(old: Old) -> None:
         assert asked(branch_name="x", from_version_id=unknown) == _detail(404, f"Version {unknown} not found or doesn't belong to dataset")
     for wrong in ("x" * 256, "with space", "1", ["x"]):
         assert asked(branch_name=wrong, from_version_id=first) == _detail(400, "Invalid branch name")
-    assert _answered(old.ada, "POST", "/api/datasets/999/branches", {"branch_name": "x", "from_version_id": 1})[0] == 403
+    assert answered(old.ada, "POST", "/api/datasets/999/branches", {"branch_name": "x", "from_version_id": 1})[0] == 403
     old.ada.post(f"{old.url}/tags", json={"tag_name": "v1", "version_id": first})
     assert asked(branch_name="v1", from_version_id=second) == _detail(400, "Cannot update tag 'v1' - tags are immutable")
     assert old.ada.post(f"{old.url}/branches", json=[]).status_code == 422
@@ -49,7 +44,7 @@ def test_a_tag_is_made_once(old: Old) -> None:
     first, second = old.first.version_id, old.second.version_id
 
     def asked(**body: object) -> tuple[int, object]:
-        return _answered(old.will, "POST", f"{old.url}/tags", body)
+        return answered(old.will, "POST", f"{old.url}/tags", body)
 
     made = old.will.post(f"{old.url}/tags", json={"tag_name": "v1", "version_id": first})
     assert made.status_code == 200
@@ -79,12 +74,12 @@ def test_pointers_are_listed_branches_first(old: Old) -> None:
     assert old.rita.get(f"{old.url}/branches").json() == listed[:3]
     assert old.rita.get(f"{old.url}/pointers/a-tag").json() == listed[3]
     missing = f"Pointer 'x' not found for dataset {old.dataset.id}"
-    assert _answered(old.rita, "GET", f"{old.url}/pointers/x") == _detail(404, missing)
-    assert _answered(old.rita, "GET", f"{old.url}/pointers/a/z") == _detail(404, "Not Found")
-    assert _answered(old.rita, "GET", f"{old.url}/pointers/a%2Fz") == _detail(404, "Not Found")
+    assert answered(old.rita, "GET", f"{old.url}/pointers/x") == _detail(404, missing)
+    assert answered(old.rita, "GET", f"{old.url}/pointers/a/z") == _detail(404, "Not Found")
+    assert answered(old.rita, "GET", f"{old.url}/pointers/a%2Fz") == _detail(404, "Not Found")
     for path in ("pointers", "branches", "pointers/main", "branches/main/head", "branches/main/history"):
-        assert _answered(old.eve, "GET", f"{old.url}/{path}") == _detail(404, f"Dataset {old.dataset.id} not found")
-        assert _answered(old.eve, "GET", f"/api/datasets/999/{path}") == _detail(404, "Dataset 999 not found")
+        assert answered(old.eve, "GET", f"{old.url}/{path}") == _detail(404, f"Dataset {old.dataset.id} not found")
+        assert answered(old.eve, "GET", f"/api/datasets/999/{path}") == _detail(404, "Dataset 999 not found")
 
 
 def test_a_pointer_is_deleted_but_main(old: Old) -> None:
@@ -92,10 +87,10 @@ def test_a_pointer_is_deleted_but_main(old: Old) -> None:
     old.ada.post(f"{old.url}/branches", json={"branch_name": "b", "from_version_id": old.first.version_id})
     old.ada.post(f"{old.url}/tags", json={"tag_name": "t", "version_id": old.first.version_id})
     for name in ("b", "t"):
-        assert _answered(old.will, "DELETE", f"{old.url}/pointers/{name}") == (200, {"message": f"Pointer '{name}' deleted successfully"})
-        assert _answered(old.will, "DELETE", f"{old.url}/pointers/{name}") == _detail(404, f"Pointer '{name}' not found")
+        assert answered(old.will, "DELETE", f"{old.url}/pointers/{name}") == (200, {"message": f"Pointer '{name}' deleted successfully"})
+        assert answered(old.will, "DELETE", f"{old.url}/pointers/{name}") == _detail(404, f"Pointer '{name}' not found")
     for name in ("main", "MAIN"):
-        assert _answered(old.ada, "DELETE", f"{old.url}/pointers/{name}") == _detail(400, "Cannot delete 'main' branch")
+        assert answered(old.ada, "DELETE", f"{old.url}/pointers/{name}") == _detail(400, "Cannot delete 'main' branch")
     assert [each["pointer_name"] for each in old.ada.get(f"{old.url}/pointers").json()] == ["main"]
 
 
@@ -112,8 +107,8 @@ def test_head_and_history_follow_a_branch_or_a_tag(old: Old) -> None:
     assert old.rita.get(f"{old.url}/branches/t/head").json() == whole[1]
     assert old.rita.get(f"{old.url}/branches/side/x/history").json() == [whole[3], whole[2], whole[1]]
     assert old.rita.get(f"{old.url}/branches/t/history").json() == [whole[1]]
-    assert _answered(old.rita, "GET", f"{old.url}/branches/unknown/head") == _detail(404, "Branch 'unknown' not found")
-    assert _answered(old.rita, "GET", f"{old.url}/branches/unknown/history") == (200, [])
+    assert answered(old.rita, "GET", f"{old.url}/branches/unknown/head") == _detail(404, "Branch 'unknown' not found")
+    assert answered(old.rita, "GET", f"{old.url}/branches/unknown/history") == (200, [])
 
 
 def test_a_branch_goes_to_any_version(old: Old) -> None:
@@ -123,7 +118,7 @@ def test_a_branch_goes_to_any_version(old: Old) -> None:
     old.ada.post(f"{old.url}/tags", json={"tag_name": "t", "version_id": first})
 
     def asked(name: str, **body: object) -> tuple[int, object]:
-        return _answered(old.will, "PATCH", f"{old.url}/branches/{name}", body)
+        return answered(old.will, "PATCH", f"{old.url}/branches/{name}", body)
 
     for name, to in (("main", first), ("a/b", first), ("main", second)):
         assert asked(name, to_version_id=to) == (200, {"message": f"Branch '{name}' updated to version {to}"})
@@ -153,7 +148,7 @@ def test_writing_takes_the_right_to_write(old: Old, who: str) -> None:
             ("DELETE", "pointers/unknown", None, "delete branches/tags"),
             ("DELETE", "pointers/main", None, "delete branches/tags"),
         ):
-            assert _answered(client, method, f"{url}/{path}", body) == _detail(403, f"Write permission required to {what}")
+            assert answered(client, method, f"{url}/{path}", body) == _detail(403, f"Write permission required to {what}")
     assert old.ada.get(f"{old.url}/pointers").json() == before
 
 
@@ -164,7 +159,7 @@ def test_a_protected_branch_stays_protected(old: Old) -> None:
         ("POST", "tags", {"tag_name": "main", "version_id": old.first.version_id}),
         ("PATCH", "branches/main", {"to_version_id": old.first.version_id}),
     ):
-        status, answer = _answered(old.will, method, f"{old.url}/{path}", body)
+        status, answer = answered(old.will, method, f"{old.url}/{path}", body)
         assert status == 403
         assert "is protected" in str(answer)
     assert old.ada.get(f"{old.url}/branches/main/head").json()["id"] == old.second.version_id

@@ -1,15 +1,8 @@
 """Rights on datasets, as section 2.6 of the old system's description has them."""
 
-from fastapi.testclient import TestClient
-
 from dsplatform.core.types import DatasetId, PermissionType
 from dsplatform.permissions.model import EVERYONE
-from dsplatform_tests.api.legacy.conftest import Old, actor
-
-
-def _answered(client: TestClient, method: str, url: str, body: object = None) -> tuple[int, object]:
-    answer = client.request(method, url, json=body)
-    return answer.status_code, answer.json()
+from dsplatform_tests.api.legacy.conftest import Old, actor, answered
 
 
 def _held(old: Old) -> list[tuple[int, str]]:
@@ -31,13 +24,13 @@ def test_a_grant_takes_the_place_of_the_former(old: Old) -> None:
     ada, will, rita, eve = (actor(old.platform, name).user_id for name in ("ada", "will", "rita", "eve"))
     for level in ("write", "admin", "read", "read"):
         given = {"user_id": eve, "permission_type": level}
-        assert _answered(old.ada, "POST", f"{old.url}/permissions", given) == (200, {"dataset_id": old.dataset.id, **given})
+        assert answered(old.ada, "POST", f"{old.url}/permissions", given) == (200, {"dataset_id": old.dataset.id, **given})
         assert _held(old) == [(ada, "admin"), (will, "write"), (rita, "read"), (eve, level)]
     assert old.eve.get(old.url).status_code == 200
     owner = {"user_id": eve, "permission_type": "owner"}
-    assert _answered(old.ada, "POST", f"{old.url}/permissions", owner) == (400, {"detail": "Invalid permission type 'owner'"})
+    assert answered(old.ada, "POST", f"{old.url}/permissions", owner) == (400, {"detail": "Invalid permission type 'owner'"})
     unknown = {"user_id": 999, "permission_type": "read"}
-    assert _answered(old.ada, "POST", f"{old.url}/permissions", unknown) == (404, {"detail": "User 999 not found"})
+    assert answered(old.ada, "POST", f"{old.url}/permissions", unknown) == (404, {"detail": "User 999 not found"})
     assert old.ada.post(f"{old.url}/permissions", json={"user_id": "eve"}).status_code == 422
     downgraded = old.ada.post(f"{old.url}/permissions", json={"user_id": ada, "permission_type": "read"})
     assert downgraded.status_code == 400  # nobody would be left to administer it
@@ -51,12 +44,12 @@ def test_a_right_is_taken_back(old: Old) -> None:
     """2.6 DELETE /api/datasets/{dataset_id}/permissions/{user_id}/{permission_type}: not one's own `admin`; exactly that level."""
     ada, will = (actor(old.platform, name).user_id for name in ("ada", "will"))
     url = f"{old.url}/permissions"
-    assert _answered(old.ada, "DELETE", f"{url}/{will}/read") == (404, {"detail": "Permission not found"})
-    assert _answered(old.ada, "DELETE", f"{url}/{will}/write") == (200, {"message": f"Permission write revoked from user {will}"})
-    assert _answered(old.ada, "DELETE", f"{url}/{will}/write") == (404, {"detail": "Permission not found"})
+    assert answered(old.ada, "DELETE", f"{url}/{will}/read") == (404, {"detail": "Permission not found"})
+    assert answered(old.ada, "DELETE", f"{url}/{will}/write") == (200, {"message": f"Permission write revoked from user {will}"})
+    assert answered(old.ada, "DELETE", f"{url}/{will}/write") == (404, {"detail": "Permission not found"})
     for nobody in (-5, 0, -(2**70), 2**70):
-        assert _answered(old.ada, "DELETE", f"{url}/{nobody}/write") == (404, {"detail": "Permission not found"})
-    assert _answered(old.ada, "DELETE", f"{url}/{ada}/admin") == (400, {"detail": "Cannot revoke your own admin permission"})
+        assert answered(old.ada, "DELETE", f"{url}/{nobody}/write") == (404, {"detail": "Permission not found"})
+    assert answered(old.ada, "DELETE", f"{url}/{ada}/admin") == (400, {"detail": "Cannot revoke your own admin permission"})
     assert old.ada.delete(f"{url}/{will}/owner").status_code == 422
     assert old.will.get(old.url).status_code == 403
 
@@ -71,5 +64,5 @@ def test_rights_take_the_right_to_administer(old: Old) -> None:
                 ("DELETE", "permissions/1/read", None, "revoke"),
             ):
                 refused = {"detail": f"Admin permission required to {what} permissions"}
-                assert _answered(client, method, f"{url}/{path}", body) == (403, refused)
+                assert answered(client, method, f"{url}/{path}", body) == (403, refused)
     assert _held(old) == before

@@ -12,7 +12,7 @@ from dsplatform.core.settings import Settings
 from dsplatform.embedded import EmbeddedPostgres
 from dsplatform.permissions import passwords
 from dsplatform_tests import conftest
-from dsplatform_tests.api.matrix.world import World, built
+from dsplatform_tests.api.matrix.world import Target, World, built
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +25,9 @@ def world(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
         app = create_app(replace(settings, database_url=server.url(name, user=ROLE)))
         with TestClient(app, raise_server_exceptions=False) as client:
             yield built(app.state.platform, client)
+
+
+@pytest.fixture(scope="module")
+def theirs(world: World) -> Target:
+    """Ann's, for requests that are refused: they change nothing, and learn nothing of her bytes."""
+    return world.target("ann")

@@ -27,12 +27,6 @@ def each(chosen: list[Operation]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def theirs(world: World) -> Target:
-    """Ann's, for all requests that are refused: they change nothing."""
-    return world.target("ann")
-
-
-@pytest.fixture(scope="module")
 def hers(world: World) -> list[Target]:
     """Eve's. The last one is as it was made."""
     return [world.target("eve", "evening")]

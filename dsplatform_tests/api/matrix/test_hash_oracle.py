@@ -19,12 +19,6 @@ ON_DATASETS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def theirs(world: World) -> Target:
-    """Ann's, with bytes that nobody else has."""
-    return world.target("ann")
-
-
 def given(world: World, data: bytes) -> Target:
     """A new target of Eve's, to which she uploads bytes."""
     target = world.target("eve", "evening")

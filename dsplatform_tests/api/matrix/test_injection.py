@@ -28,12 +28,6 @@ EACH = 6
 
 
 @pytest.fixture(scope="module")
-def theirs(world: World) -> Target:
-    """Ann's, which no text reaches."""
-    return world.target("ann")
-
-
-@pytest.fixture(scope="module")
 def hers(world: World) -> dict[bool, Target]:
     """Eve's, whose names are asked for, and (True) Max's, where names are made: what he calls so is nothing that Eve finds."""
     return {False: world.target("eve", "evening"), True: world.target("max", "evening")}
