@@ -192,6 +192,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=30,
+            pool_use_lifo=True,  # what was used last is at hand in the caches of both processes
             connect_args={"application_name": "dsplatform", "connect_timeout": 10, "options": "-c timezone=UTC"},
         )
         event.listen(self._engine, "checkin", _returned)
