@@ -20,6 +20,7 @@ from dsplatform.core.types import FileId, VersionId
 from dsplatform.core.values import CommitMode, Committed, DatasetRef
 from dsplatform.core.verification import Problem
 from dsplatform.files.model import FileReference
+from dsplatform.versioning.pointers import Pointers
 
 T = TypeVar("T")
 
@@ -104,6 +105,12 @@ def point(platform: Platform, of: DatasetRef, name: str, version_id: VersionId, 
             version=version_id,
             tag=tag,
         )
+
+
+def moved_blindly(pointers: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
+    """A mutant of `Pointers.move`: it does not compare with what was seen."""
+    sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
+    return pointers._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
 
 
 def unnamed(platform: Platform) -> tuple[int, int]:

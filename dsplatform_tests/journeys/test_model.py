@@ -121,11 +121,7 @@ def commit_wherever_the_branch_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def move_without_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
-        sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
-        return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
-
-    monkeypatch.setattr(Pointers, "move", blind)
+    monkeypatch.setattr(Pointers, "move", make.moved_blindly)
 
 
 def merge_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:

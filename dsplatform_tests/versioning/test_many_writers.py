@@ -53,10 +53,6 @@ def write(task: Task) -> Done:
         done.collisions = next(collided)
         return rebase(self, *args)
 
-    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
-        sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
-        return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
-
     settings = Settings.from_env({"DSPLATFORM_HOME": task.home})
     with pytest.MonkeyPatch.context() as monkeypatch, make.crowded(settings, task.url, THREADS + 1) as platform:
         monkeypatch.setattr(Publisher, "_rebase", counted)
@@ -64,7 +60,7 @@ def write(task: Task) -> Done:
             monkeypatch.setattr(Turns, "taken", lambda *_: False)
             monkeypatch.setattr(Turns, "on", lambda *_: nullcontext())
         if task.blind:
-            monkeypatch.setattr(Pointers, "move", blind)
+            monkeypatch.setattr(Pointers, "move", make.moved_blindly)
 
         def commits(thread: int) -> None:
             for number in range(task.each):

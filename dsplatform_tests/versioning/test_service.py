@@ -602,12 +602,8 @@ def test_without_the_lock_the_compare_and_swap_still_keeps_what_was_acknowledged
 
 @pytest.mark.usefixtures("apart")
 def test_mutant_a_blind_update_fails_that_claim(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(self: Pointers, dataset_id: int, branch: str, _seen: int, to: int, *_: object) -> bool:
-        sql = "UPDATE dataset_pointers SET version_id = :to WHERE dataset_id = :dataset AND pointer_name = :name"
-        return self._tx.execute(sql, to=to, dataset=dataset_id, name=branch) == 1
-
     monkeypatch.setattr(DatasetService, "lock", lambda *_: None)
-    monkeypatch.setattr(Pointers, "move", blind)
+    monkeypatch.setattr(Pointers, "move", make.moved_blindly)
     outcomes, waited, dataset = _two_meet(platform, monkeypatch, StagedUpload, "record")
     assert not waited
     assert all(isinstance(outcome, Committed) for outcome in outcomes)
