@@ -214,11 +214,11 @@ def test_what_was_ingested_without_schema_is_captured_by_the_next_run(
 
 
 def test_a_run_in_this_process_answers_with_its_report(
-    platform: Platform, instance: dg.DagsterInstance, empty_database_url: str, tmp_path: Path
+    platform: Platform, instance: dg.DagsterInstance, dagster_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("id\n1\n")
     config = IngestConfig(paths=[str(tmp_path / "a.csv")], dataset="sales", message="by hand")
-    report, run_id = run_ingest(platform, tmp_path / "dagster", empty_database_url, config)
+    report, run_id = run_ingest(platform, tmp_path / "dagster", dagster_url, config)
     assert [version.version_number for version in report.versions] == [1]
     run = instance.get_run_by_id(run_id)
     assert run is not None
@@ -227,10 +227,10 @@ def test_a_run_in_this_process_answers_with_its_report(
 
 
 def test_a_run_in_this_process_raises_the_services_error(
-    platform: Platform, instance: dg.DagsterInstance, empty_database_url: str, tmp_path: Path
+    platform: Platform, instance: dg.DagsterInstance, dagster_url: str, tmp_path: Path
 ) -> None:
     with pytest.raises(Invalid, match="no valid dataset name"):
-        run_ingest(platform, tmp_path / "dagster", empty_database_url, IngestConfig(paths=[str(tmp_path)], dataset="-bad"))
+        run_ingest(platform, tmp_path / "dagster", dagster_url, IngestConfig(paths=[str(tmp_path)], dataset="-bad"))
 
 
 def test_the_environments_platform_opens_on_its_database(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
