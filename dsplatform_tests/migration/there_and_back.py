@@ -28,7 +28,7 @@ from dsplatform_tests.migration.make import migration, validation
 ANY = tuple(Reason)
 TABLES = (
     *("users", "roles", "files", "datasets", "dataset_tags", "tags", "dataset_versions", "dataset_version_files", "dataset_pointers"),
-    *("version_tags", "permissions", "dataset_permissions", "dataset_schema_versions", "sampling_runs"),
+    *("version_tags", "permissions", "dataset_permissions", "file_permissions", "dataset_schema_versions", "sampling_runs"),
 )
 
 
