@@ -69,6 +69,16 @@ def commit(
     )
 
 
+def parquet(columns: Mapping[str, Any]) -> bytes:
+    """The columns as a Parquet file."""
+    import pyarrow as pa  # slow to import, and few tests need it
+    import pyarrow.parquet as pq
+
+    target = BytesIO()
+    pq.write_table(pa.table(columns), target)
+    return target.getvalue()
+
+
 def stored(platform: Platform, data: bytes) -> FileReference:
     return platform.files.store_file(platform.actor(), BytesIO(data))
 

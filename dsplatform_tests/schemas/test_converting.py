@@ -54,7 +54,7 @@ def shop(platform: Platform) -> DatasetRef:
     components = {
         "orders.csv": ORDERS,
         "orders.csv.gz": gzip.compress(ORDERS, mtime=0),
-        "own.parquet": parquet_of({"n": [1, 2]}),
+        "own.parquet": make.parquet({"n": [1, 2]}),
         "people.json": json.dumps([{"name": "Ada", "born": {"year": 1815}, "tags": ["a"]}, {"name": None}]).encode(),
         "book.xlsx": workbook([("first", [["a", "b"], [1, "x"], [2.5, None]]), ("second", [["c"], [3]])]),
         "paper.pdf": b"%PDF-1.7 nothing to see",
@@ -62,12 +62,6 @@ def shop(platform: Platform) -> DatasetRef:
     }
     make.commit(platform, made, components)
     return made
-
-
-def parquet_of(columns: dict[str, list[Any]]) -> bytes:
-    target = io.BytesIO()
-    pq.write_table(pa.table(columns), target)
-    return target.getvalue()
 
 
 def workbook(sheets: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> bytes:
@@ -98,7 +92,7 @@ def kept(platform: Platform) -> list[Path]:
 
 
 def test_parquet_is_sent_as_it_is(platform: Platform, shop: DatasetRef) -> None:
-    assert sent(platform, shop, "own.parquet") == parquet_of({"n": [1, 2]})
+    assert sent(platform, shop, "own.parquet") == make.parquet({"n": [1, 2]})
     assert not kept(platform)
 
 

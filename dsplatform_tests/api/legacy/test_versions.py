@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
@@ -16,12 +15,6 @@ from dsplatform_tests import make
 from dsplatform_tests.api.legacy.conftest import LogIn, Old, actor
 
 NEVER = 999_999
-
-
-def parquet(columns: dict[str, Any]) -> bytes:
-    target = io.BytesIO()
-    pq.write_table(pa.table(columns), target)
-    return target.getvalue()
 
 
 @pytest.fixture
@@ -101,7 +94,7 @@ def test_a_download_is_parquet_whatever_was_sent(old: Old, at: str) -> None:
     assert sent.headers["content-type"] == "application/parquet"
     assert sent.headers["content-disposition"] == f"attachment; filename={old.dataset.id}_v2.parquet"
     assert sent.headers["content-length"] == str(len(sent.content))
-    own = parquet({"n": [1, 2]})
+    own = make.parquet({"n": [1, 2]})
     third = make.commit(old.platform, old.dataset, {"main": own}, actor=actor(old.platform, "ada"))
     assert old.rita.get(f"{at}/{third.version_id}/download").content == own
 
@@ -123,7 +116,7 @@ def test_what_cannot_be_sent_is_told_in_the_old_words(old: Old, at: str, monkeyp
 
 
 def test_a_damaged_file_is_no_longer_there(old: Old, at: str) -> None:
-    own = parquet({"n": [1, 2]})
+    own = make.parquet({"n": [1, 2]})
     third = make.commit(old.platform, old.dataset, {"main": own}, actor=actor(old.platform, "ada"))
     _, component = old.platform.versions.get_component(actor(old.platform, "ada"), old.dataset, "main", None)
     key = old.platform.files.get_file(component.file_id).storage_key
@@ -168,7 +161,7 @@ def test_files_are_listed_by_index_and_name(old: Old, at: str) -> None:
 def test_what_came_along_says_what_it_was(old: Old, at: str) -> None:
     """What the migrator keeps of a component is what old clients see of it."""
     owner = actor(old.platform, "ada")
-    third = make.commit(old.platform, old.dataset, {"main": parquet({"n": [1]}), "sheet-2-41": parquet({"m": [1]})}, actor=owner)
+    third = make.commit(old.platform, old.dataset, {"main": make.parquet({"n": [1]}), "sheet-2-41": make.parquet({"m": [1]})}, actor=owner)
     kept(
         old.platform,
         third.version_id,
