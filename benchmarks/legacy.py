@@ -23,7 +23,7 @@ FILES, LARGE = 400, 20
 
 
 @contextmanager
-def _beside(scratch: Path, **size: int) -> Iterator[tuple[dict[str, str], Built]]:
+def _beside(scratch: Path, *, datasets: int, versions: int, shared_files: int | None = None) -> Iterator[tuple[dict[str, str], Built]]:
     """A fresh home, and a G1a system in the same server."""
     with home(scratch) as (env, _), database_for(Settings.from_env(env)) as databases:
         name, folder = f"old{os.getpid()}_{random.randrange(10**6)}", Path(env["DSPLATFORM_HOME"]) / "old"
@@ -31,7 +31,7 @@ def _beside(scratch: Path, **size: int) -> Iterator[tuple[dict[str, str], Built]
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         head, _, query = databases.owner.partition("?")
         url = head.rpartition("/")[0] + f"/{name}?{query}"
-        built = build(url, folder, "G1a", oddities=False, **size)
+        built = build(url, folder, "G1a", oddities=False, datasets=datasets, versions=versions, shared_files=shared_files)
         with psycopg.connect(libpq_url(url), autocommit=True) as connection:
             connection.execute("ANALYZE")
         old = {"DSPLATFORM_LEGACY_DATABASE_URL": url, "DSPLATFORM_LEGACY_ROOTS": str(folder), "DSPLATFORM_LEGACY_BASE": str(folder)}

@@ -166,6 +166,26 @@ class IdMap:
         )
         return [Gone(Entity(entity), key_of(text), new_id, kept) for text, new_id, kept in rows]
 
+    def doubt(self, entity: str, keys: Iterable[Key]) -> None:
+        """These rows depend on some that changed: the next look finds that they differ from what landed, by a byte that no hash has. What
+        was made here never follows."""
+        self._tx.execute(
+            "UPDATE legacy_id_map m SET source_hash = m.source_hash || decode('00', 'hex') WHERE m.entity = :entity "
+            "AND m.legacy_id = ANY(CAST(:ids AS text[])) AND m.deleted_at IS NULL AND octet_length(m.source_hash) % 2 = 0 "
+            "AND NOT EXISTS (SELECT 1 FROM dataset_versions v WHERE m.entity = 'dataset_versions' AND v.id = m.new_id AND NOT v.imported)",
+            entity=entity,
+            ids=[legacy_id(key) for key in keys],
+        )
+
+    def sure(self, entity: str, keys: Iterable[Key]) -> None:
+        """They are looked at now: what was in doubt is compared as it was."""
+        self._tx.execute(
+            "UPDATE legacy_id_map m SET source_hash = substr(m.source_hash, 1, octet_length(m.source_hash) - 1) WHERE m.entity = :entity "
+            "AND m.legacy_id = ANY(CAST(:ids AS text[])) AND octet_length(m.source_hash) % 2 = 1",
+            entity=entity,
+            ids=[legacy_id(key) for key in keys],
+        )
+
     def bury(self, run_id: UUID, version: int, gone: Sequence[Gone]) -> None:
         """These rows do not exist any more."""
         if gone:

@@ -186,7 +186,7 @@ class _Batch:
         with step.prepare(self._source, self._changed) as prepared:
             for attempt in range(1, OVERTAKEN + 1):
                 try:
-                    self._commit(step.entity, step.attached, lambda tx: list(step.land(tx, self._changed, prepared)))
+                    self._commit(step.entity, step.attached, lambda tx: list(step.land(tx, self._changed, prepared)), step)
                     return
                 except UploadOvertaken as err:
                     if attempt == OVERTAKEN or prepared.upload is None:
@@ -205,7 +205,10 @@ class _Batch:
         ]
         self._commit(step.entity, step.attached, lambda _: landed)
 
-    def _commit(self, entity: Entity, attached: Sequence[Entity], land: Callable[[Transaction], Sequence[Landed]]) -> None:
+    def _commit(
+        self, entity: Entity, attached: Sequence[Entity], land: Callable[[Transaction], Sequence[Landed]], step: Step[Any] | None = None
+    ) -> None:
+        dependents = step.dependents(self._source, [group.row.key for group in self._changed]) if step and self._known else {}
         rows = {(entity, group.row.key): group.row for group in self._changed}
         hashes = {(entity, key): hashed for key, hashed in self._hashes.items()}
         for group in self._changed:
@@ -223,7 +226,11 @@ class _Batch:
             missing = rows.keys() ^ {(one.entity, one.key) for one in done}
             if missing or len(done) != len(rows):
                 raise AssertionError(f"a step accounts for each of its rows once: see {sorted(missing)[:3]}")
+            if self._known:
+                IdMap(tx).sure(entity, [group.row.key for group in self._changed])
             self._lander.write(tx, done, rows, hashes, self._source.version, again)
+            for other, keys in dependents.items():
+                IdMap(tx).doubt(other, keys)
             if self._within:
                 self._within(tx, self._groups, figures + Counter(one.outcome for one in done if one.entity is entity))
             reach("legacy.landed")

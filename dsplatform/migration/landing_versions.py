@@ -71,7 +71,7 @@ class VersionsStep(Step[Plan]):
     def prepare(self, source: Snapshot, groups: Sequence[Group]) -> Iterator[Prepared[Plan]]:
         """Works out what each version is here, and writes the overlays, behind one barrier."""
         with self._db.autocommit() as tx:
-            plan = Planner(tx, source, self._zone).plan(groups)
+            plan = Planner(tx, source, self._zone, self._files).plan(groups)
         with self._files.upload() as upload:
             upload.add([BytesIO(document) for document, _ in plan.overlays], surely_new=not plan.repeats)
             upload.seal()

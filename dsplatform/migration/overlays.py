@@ -72,6 +72,14 @@ def overlay(
     return _ENCODER.encode(document).encode()
 
 
+def rechained(document: bytes, parents: Mapping[str, str]) -> bytes:
+    """The document of a version that was made here, with other hashes of its parents; all else is as it was."""
+    found = json.loads(document)
+    for name, hashed in parents.items():
+        found[name]["overlay"] = hashed
+    return _ENCODER.encode(found).encode()
+
+
 def digest(document: bytes) -> ContentHash:
     """The hash under which the store keeps the document."""
     return ContentHash(hashlib.sha256(document).hexdigest())

@@ -40,7 +40,7 @@ class Settling:
             with self._db.autocommit() as tx:
                 changes[entity] = IdMap(tx).which_live(entity, sorted(dependent))
         if any(changes.values()):
-            self.settle(changes, force=True)
+            self.settle(changes)
 
 
 class _Round:
@@ -73,7 +73,7 @@ class _Round:
             else:
                 gone.append((step, lost))
             for entity, dependent in self._landed(step, keys).items():
-                wanted.setdefault(entity, {}).update(dict.fromkeys(dependent, True))
+                wanted[entity] = dict.fromkeys(dependent, False) | wanted.get(entity, {})
             for entity, of_table in attached_keys.items():
                 self._attached(entity, of_table)
             self._lander.commit(partial(self._finish, step))
@@ -98,7 +98,7 @@ class _Round:
                 self.needed(step, groups)
                 self._lander.landed.clear()
                 self._lander.land(step, self._source, groups, force=forced)
-                for entity, more in step.dependents(self._source, self._lander.landed).items() if self._lander.landed else ():
+                for entity, more in step.dependents(self._source, [group.row.key for group in groups]).items():
                     dependents.setdefault(entity, set()).update(more)
         return dependents
 

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from dsplatform.core.database import Transaction
-from dsplatform.core.types import ContentHash
+from dsplatform.core.interfaces import FileKeeper
+from dsplatform.core.types import ContentHash, FileId
 from dsplatform.migration.canonical import group_hash, row_hash
 from dsplatform.migration.columns import Columns, plain
 from dsplatform.migration.components import Composition, Part, compose
 from dsplatform.migration.landed_rows import IdMap
 from dsplatform.migration.mapped import Home, Mapped, Person
 from dsplatform.migration.model import Entity, Finding, Group, Landed, Outcome, Reason, SourceRow, meaning
-from dsplatform.migration.overlays import Ancestor, Stored, digest, overlay
+from dsplatform.migration.overlays import Ancestor, Stored, digest, overlay, rechained
 from dsplatform.migration.people_rows import ELSEWHERE
 from dsplatform.migration.source import Snapshot
 from dsplatform.migration.version_rows import Holder, VersionRow, VersionRows
@@ -96,7 +97,8 @@ class _Facts:
 class Planner:
     """Plans one batch."""
 
-    def __init__(self, tx: Transaction, source: Snapshot, zone: ZoneInfo) -> None:
+    def __init__(self, tx: Transaction, source: Snapshot, zone: ZoneInfo, files: FileKeeper) -> None:
+        self._files = files
         self._tx = tx
         self._source = source
         self._zone = zone
@@ -301,10 +303,21 @@ class Planner:
         rows = VersionRows(self._tx)
         before = rows.ancestors(changed)
         moved = [id_ for id_, version in changed.items() if before[id_].overlay_hash != version.overlay_hash]
-        heirs = [heir for heir in rows.descendants(moved) if heir.id not in self._made]
-        known = dict(rows.ancestors({heir.id for heir in heirs} | {heir.parent_id for heir in heirs} - self._made.keys())) | self._made
+        heirs = [heir for heir in rows.descendants(moved) if heir.id not in self._made or not heir.imported]
+        wanted = {id_ for heir in heirs for id_ in (heir.id, heir.parent_id, heir.merge_parent_id) if id_ is not None}
+        known = dict(rows.ancestors(wanted - self._made.keys())) | self._made
         for heir in heirs:
             own = known[heir.id]
+            if not heir.imported:
+                parents = {"parent": known[heir.parent_id].overlay_hash}
+                if heir.merge_parent_id is not None:
+                    parents["merge_parent"] = known[heir.merge_parent_id].overlay_hash
+                with self._files.verified_chunks(FileId(heir.overlay_file_id)) as chunks:
+                    document = rechained(b"".join(chunks), parents)
+                hashed = digest(document)
+                known[heir.id] = replace(own, overlay_hash=hashed)
+                self._plan.followers.append(Follower(heir.id, document, hashed))
+                continue
             document = overlay(
                 slug=heir.slug, legacy_id=heir.legacy_id, author=heir.author, at=heir.at, message=heir.message,
                 parent=known[heir.parent_id], components=own.components,

@@ -36,7 +36,7 @@ class Holder(NamedTuple):
 
 
 class Heir(NamedTuple):
-    """An imported version that descends from others."""
+    """A version that descends from imported ones."""
 
     id: int
     parent_id: int
@@ -45,6 +45,9 @@ class Heir(NamedTuple):
     author: str
     at: datetime
     message: str
+    imported: bool
+    merge_parent_id: int | None
+    overlay_file_id: int
 
 
 class VersionRows:
@@ -91,16 +94,18 @@ class VersionRows:
         return found
 
     def descendants(self, ids: Collection[int]) -> Sequence[Heir]:
-        """Imported versions that descend from these, parents before their children."""
+        """Versions that descend from these, parents before their children."""
         if not ids:
             return []
         rows = self._tx.tuples(
-            "WITH RECURSIVE heirs AS (SELECT id FROM dataset_versions WHERE parent_version_id = ANY(CAST(:ids AS bigint[])) UNION "
-            "SELECT v.id FROM heirs h JOIN dataset_versions v ON v.parent_version_id = h.id) "
-            "SELECT v.id, v.parent_version_id, d.slug, CAST(m.legacy_id AS bigint), u.username, v.created_at, v.message "
+            "WITH RECURSIVE heirs AS (SELECT id FROM dataset_versions WHERE parent_version_id = ANY(CAST(:ids AS bigint[])) "
+            "OR merge_parent_version_id = ANY(CAST(:ids AS bigint[])) UNION "
+            "SELECT v.id FROM heirs h JOIN dataset_versions v ON h.id IN (v.parent_version_id, v.merge_parent_version_id)) "
+            "SELECT v.id, v.parent_version_id, d.slug, CAST(m.legacy_id AS bigint), u.username, v.created_at, v.message, v.imported, "
+            "v.merge_parent_version_id, v.overlay_file_id "
             "FROM heirs JOIN dataset_versions v ON v.id = heirs.id JOIN datasets d ON d.id = v.dataset_id "
-            "JOIN users u ON u.id = v.created_by JOIN legacy_id_map m ON m.entity = :entity AND m.new_id = v.id "
-            "WHERE v.imported ORDER BY v.id",
+            "JOIN users u ON u.id = v.created_by LEFT JOIN legacy_id_map m ON m.entity = :entity AND m.new_id = v.id "
+            "WHERE m.legacy_id IS NOT NULL OR NOT v.imported ORDER BY v.id",
             ids=list(ids),
             entity=Entity.VERSIONS,
         )

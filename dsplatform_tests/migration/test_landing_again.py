@@ -1,6 +1,6 @@
 """What changes in the legacy system after it came along: landed again it is as if it had come along just now."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -11,6 +11,7 @@ from dsplatform.core.errors import Unavailable
 from dsplatform.core.settings import Settings
 from dsplatform.core.types import VersionId
 from dsplatform.migration.model import Entity
+from dsplatform.migration.settling import Settling, _Round
 from dsplatform_tests import make
 from dsplatform_tests.copies import Copies, Place
 from dsplatform_tests.migration import histories
@@ -248,3 +249,32 @@ def test_a_name_in_another_schema_misleads_the_function_not(legacy: Legacy) -> N
         )
         tx.execute("DROP TABLE pg_temp.dataset_versions")
     assert legacy.ask("SELECT message FROM dataset_versions WHERE id = 21") == [("ours",)]
+
+
+def _migrate(legacy: Legacy) -> None:
+    legacy.migrate()
+
+
+def _settle(legacy: Legacy) -> None:
+    legacy.settle({Entity.FILES: [(4,)]})
+
+
+@pytest.mark.parametrize(("owner", "name", "run"), [(Settling, "follow", _migrate), (_Round, "_finish", _settle)])
+def test_what_depends_on_a_change_lands_though_the_run_died_between_them(
+    owner: type, name: str, run: Callable[[Legacy], None], legacy: Legacy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a version would stay without a file that was found again, because nothing else about it changes."""
+
+    class Died(BaseException): ...
+
+    def die(*_: object, **__: object) -> None:
+        raise Died
+
+    (legacy.folder / "4.parquet").write_bytes(b"found again")
+    legacy.run("UPDATE files SET mime_type = 'found' WHERE id = 4")
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(owner, name, die)
+        run(legacy)
+    run(legacy)
+    assert legacy.ask("SELECT count(*) FROM dataset_version_files WHERE component_name = 'main' AND version_id = 23") == [(1,)]
+    assert legacy.migrate().written == 0

@@ -15,6 +15,7 @@ from psycopg import errors as pg
 from dsplatform.bootstrap import Platform, bootstrap
 from dsplatform.core.types import PermissionType
 from dsplatform.core.values import CommitMode
+from dsplatform.migration.model import Reason
 from dsplatform.migration.reverse import _Work
 from dsplatform.migration.routing_rows import Master
 from dsplatform.permissions.model import Grantee
@@ -223,3 +224,24 @@ def test_a_version_that_was_made_here_stays_as_it_was_made(side: Side) -> None:
 
 def made_number(side: Side, version: int) -> int:
     return int(side.ask("SELECT version_number FROM dataset_versions WHERE id = %s", version)[0][0])
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_what_was_made_here_follows_an_ancestor_that_changes_there(side: Side, both: bool) -> None:
+    """The hashes of the parents in its overlay, and nothing that it says itself; also of a merge."""
+    dataset, *_ = side.datasets()
+    ((head,),) = side.ask("SELECT dataset_version_id FROM dataset_pointers WHERE dataset_id = %s AND pointer_name = 'main'", dataset.id)
+    side.platform.branches.create_branch(side.actor, dataset, "side")
+    made = side.commit(dataset, "a.csv", b"id\n1\n")
+    side.commit(dataset, "b.csv", b"id\n1\n", branch="side")
+    side.platform.branches.merge(side.actor, dataset, "side", into="main")
+    side.service.rollback(side.actor)
+    side.run("UPDATE dataset_versions SET message = 'changed there' WHERE id = %s", head)
+    if both:
+        side.run("UPDATE dataset_versions SET message = 'refused' WHERE id = %s", made)
+    side.service.follow(side.actor)
+    problems = side.platform.verify(side.actor, contents=True).problems
+    assert [str(problem) for problem in problems] == []
+    side.migration.resolve(side.actor, "accepted by a test", reason=Reason.UNSUPPORTED)
+    assert side.migration.migrate(side.actor, accept=ANY).written == 0
+    assert not side.validation.against(side.actor)

@@ -166,7 +166,10 @@ CREATE FUNCTION legacy_land_again(
 DECLARE
   before bigint;
 BEGIN
-  SELECT overlay_file_id INTO before FROM dataset_versions WHERE id = version AND imported FOR UPDATE;
+  -- One that was made here says what it said: its overlay alone follows that of an ancestor which came along.
+  SELECT v.overlay_file_id INTO before FROM dataset_versions v WHERE v.id = version AND (v.imported
+    OR (v.version_number, v.message, v.parent_version_id, v.component_count, v.total_bytes, v.created_by, v.created_at)
+      IS NOT DISTINCT FROM (number, said, parent, components, bytes, author, at)) FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'version % was not imported: it does not change', version;
   END IF;
