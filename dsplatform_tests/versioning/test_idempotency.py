@@ -154,7 +154,7 @@ class Victims:
         seen: dict[int, int] = {}
 
         def run(tx: Transaction, sql: str, params: object) -> object:
-            if not tx._connection.get_execution_options().get("isolation_level"):  # autocommit has no victims
+            if tx._connection:  # of autocommit there is none, and no victim
                 seen[id(tx)] = seen.get(id(tx), 0) + 1
                 if seen[id(tx)] == self._nth and self.left:
                     self.left -= 1
