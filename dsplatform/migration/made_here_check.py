@@ -16,6 +16,7 @@ _FOUND = (
     "FROM legacy_id_map m JOIN legacy_quarantine q ON q.entity = m.entity AND q.legacy_id = m.legacy_id AND q.reason = 'made_here' "
     f"AND q.resolution IS DISTINCT FROM '{SETTLED}' "
 )
+_FOUND_OR_UNSUPPORTED = _FOUND.replace("= 'made_here'", "IN ('made_here', 'unsupported')")
 _WRITTEN = (
     f"SELECT m.legacy_id, encode(m.source_hash, 'hex') {_FOUND} LEFT JOIN dataset_versions v "
     "ON m.entity = 'dataset_versions' AND v.id = m.new_id WHERE m.entity = :entity AND m.deleted_at IS NULL AND v.imported IS NOT TRUE"
@@ -47,7 +48,7 @@ _HELD = f"""
     WHERE w.entity = 'dataset_versions' AND w.deleted_at IS NULL AND NOT EXISTS (
         SELECT FROM legacy_quarantine u WHERE u.entity = w.entity AND u.legacy_id = w.legacy_id AND u.reason = 'unsupported'
         AND u.resolution IS DISTINCT FROM 'no longer so') AND NOT EXISTS (
-        SELECT 1 {_FOUND.replace("= 'made_here'", "IN ('made_here', 'unsupported')")}
+        SELECT 1 {_FOUND_OR_UNSUPPORTED}
         JOIN legacy_id_map f ON f.entity = 'files' AND f.legacy_id = split_part(m.legacy_id, ':', 2)
         WHERE m.entity = 'dataset_version_files' AND m.new_id = v.id AND {_CONTENT} AND m.deleted_at IS NULL)
 """

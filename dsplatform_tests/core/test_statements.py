@@ -45,6 +45,7 @@ CHOSEN: dict[str, dict[str, str]] = {
     "migration/checksums.py": dict.fromkeys(("firsts", "new", "seconds", "wanted"), "numbers, which the two databases gave as such"),
     "migration/landing_pointers.py": dict.fromkeys(("_TWINS[self.entity]", "self.entity"), NAMED),
     "migration/landing_versions.py": dict.fromkeys(("overlays[version.overlay_hash]",), NAMED),
+    "migration/made_here_check.py": dict.fromkeys(("entity", "question"), "constants, or one of their names"),
     "migration/old_datasets.py": dict.fromkeys(
         (
             "' AND '.join(conditions)",
@@ -66,6 +67,8 @@ CHOSEN: dict[str, dict[str, str]] = {
     "migration/people_rows.py": dict.fromkeys(("name", "table"), NAMED),
     "migration/remembered_rows.py": dict.fromkeys(
         (
+            "kept_aware('m', 'last_updated_timestamp', 'updated_at')",
+            "kept_aware('m', 'updated_at')",
             "kept_time('m', 'created_at')",
             "kept_time('m', 'ingestion_timestamp', 'created_at')",
             "kept_time('m', 'last_updated_timestamp', 'updated_at')",
@@ -88,6 +91,7 @@ CHOSEN: dict[str, dict[str, str]] = {
         ("shown('datasets', 'd.id')", "shown('users', 'p.granted_by')", "shown('users', 'p.user_id')", "shown(str(entity), 'i')", "where"),
         NAMED,
     ),
+    "migration/reverse_rights.py": dict.fromkeys(("shown('users', 'p.granted_by')", "shown('users', 'p.user_id')"), NAMED),
     "migration/reverse_rows.py": dict.fromkeys(
         (
             "names",
