@@ -1,5 +1,6 @@
 """Real PostgreSQL for every test: one server per test process, migrated once, cloned for each test."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -26,6 +27,8 @@ from dsplatform_tests.copies import Copies, Place, settings_of
 
 _numbers = count(1)
 
+# In a shell's background Ctrl-C is ignored, and by every child that is tested, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")

@@ -151,13 +151,15 @@ class Journey(RuleBasedStateMachine):
     # --- datasets and commits --------------------------------------------------------------------------------------------------
 
     @initialize(
-        tree=st.dictionaries(components, contents, min_size=1, max_size=3), how=st.sampled_from(["behind", "apart", "fight", "fight"])
+        tree=st.dictionaries(components, contents, min_size=1, max_size=3),
+        how=st.sampled_from(["behind", "ahead", "apart", "fight", "fight"]),
     )
     def begin(self, tree: dict[str, str], how: str) -> None:
-        """A dataset with a branch that is behind or went its own way, so that an example meets merges early."""
+        """A dataset with a branch that is behind, ahead or went its own way, so that an example meets merges early."""
         dataset = self._created("d0")
         side = _contents(tree) if how == "behind" else {"a" if how == "fight" else "s": self._fresh()}
-        for branch, data in (("main", _contents(tree)), ("side", side), ("main", {"a" if how == "fight" else "m": self._fresh()})):
+        commits = [("main", _contents(tree)), ("side", side), ("main", {"a" if how == "fight" else "m": self._fresh()})]
+        for branch, data in commits[:2] if how == "ahead" else commits:
             self._commit(dataset, branch, data, [], CommitMode.PATCH, None, None)
 
     def _created(self, name: str) -> Dataset:

@@ -20,7 +20,7 @@ def running(url: str, folder: Path, *, secret: str = SECRET) -> Iterator[str]:
     """The server on a stand-in's database and files; gives its address, `http://127.0.0.1:PORT`. It signs tokens with `secret`."""
     listening = socket.create_server(("127.0.0.1", 0))
     app = create(url, folder, secret)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5))
     thread = Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
     try:
