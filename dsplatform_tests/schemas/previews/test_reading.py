@@ -4,6 +4,7 @@
 
 import csv
 import json
+import math
 import operator
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -88,6 +89,8 @@ def value_of(text: str, column: Column) -> Any:
 
 def in_json(value: Any, column: Column) -> Any:
     """How the docs want a value in JSON."""
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
