@@ -145,7 +145,9 @@ def likeness(one: ColumnProfile, other: ColumnProfile, rows: tuple[int | None, i
 
 
 def _share(count: int | None, rows: int | None) -> float | None:
-    return None if count is None or not rows else min(1.0, count / rows)
+    if count is None or rows is None or rows <= 0:  # footers can tell of more empty values than rows
+        return None
+    return min(1.0, count / rows)
 
 
 def _spread(profile: ColumnProfile, rows: int | None) -> float | None:

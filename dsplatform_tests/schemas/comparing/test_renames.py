@@ -116,6 +116,11 @@ def test_likeness_lies_between_nothing_and_all_whichever_comes_first(
     assert found is None or 0 <= found <= 1
 
 
+def test_more_empty_values_than_rows_tell_nothing() -> None:
+    one, other = ColumnProfile(nulls=0, distinct=0, top=(("a", 1),)), ColumnProfile(nulls=1, distinct=5, top=(("a", 1),))
+    assert likeness(one, other, (1, 0)) is None
+
+
 @given(
     st.lists(st.sampled_from(["a", "A", "b", "B ", "c"]), unique=True), st.lists(st.sampled_from(["a", "A_", "b", "B", "d"]), unique=True)
 )
