@@ -22,7 +22,7 @@ from dsplatform_tests.legacy.rows import PASSWORD, PASSWORD_HASH
 WITH_TABLES = [Generation.G0, Generation.G1A, Generation.G1B, Generation.G2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def odd(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Generation], Built]:
     """A system of the generation with all oddities, built once for those who only look at it."""
 

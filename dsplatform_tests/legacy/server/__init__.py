@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 import uvicorn
+from fastapi.testclient import TestClient
 
 from dsplatform_tests.legacy.server.app import create
 from dsplatform_tests.legacy.server.old import SECRET
@@ -20,6 +21,7 @@ def running(url: str, folder: Path, *, secret: str = SECRET) -> Iterator[str]:
     """The server on a stand-in's database and files; gives its address, `http://127.0.0.1:PORT`. It signs tokens with `secret`."""
     listening = socket.create_server(("127.0.0.1", 0))
     app = create(url, folder, secret)
+    TestClient(app).get("/")  # its routes are made at the first request, which must not meet another application's in another thread
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5))
     thread = Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
