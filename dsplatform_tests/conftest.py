@@ -14,6 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from dsplatform.bootstrap import Platform, bootstrap
+from dsplatform.core import s3 as calls
 from dsplatform.core.database import Database
 from dsplatform.core.domain import Actor
 from dsplatform.core.roles import ROLE, let_in
@@ -164,10 +165,30 @@ def system(platform: Platform) -> Actor:
     return platform.actor()
 
 
+@pytest.fixture
+def root(platform: Platform) -> Actor:
+    """An admin."""
+    return platform.permissions.create_user("root", "admin")
+
+
+@pytest.fixture
+def ann(platform: Platform) -> Actor:
+    """An editor, who has nothing yet."""
+    return platform.permissions.create_user("ann")
+
+
+@pytest.fixture
+def ben(platform: Platform) -> Actor:
+    """Another editor."""
+    return platform.permissions.create_user("ben")
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """A real S3 server."""
-    with s3.running_server() as endpoint:
+    """A real S3 server. Who asks it has patience: a busy machine is no fault."""
+    with s3.running_server() as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "READ_SECONDS", 60.0)
+        patch.setattr(calls, "LAST_START_SECONDS", 120.0)
         yield endpoint
 
 

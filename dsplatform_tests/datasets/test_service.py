@@ -16,16 +16,6 @@ from dsplatform.datasets.repository import Datasets
 from dsplatform_tests import make
 
 
-@pytest.fixture
-def ann(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ann")
-
-
-@pytest.fixture
-def ben(platform: Platform) -> Actor:
-    return platform.permissions.create_user("ben")
-
-
 def find(platform: Platform, actor: Actor, name: str) -> DatasetRef:
     with platform.db.transaction() as tx:
         return platform.datasets.find(tx, actor, name)

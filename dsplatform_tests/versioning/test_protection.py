@@ -25,20 +25,9 @@ BRANCH = "release/1"
 
 
 @pytest.fixture
-def ann(platform: Platform) -> Actor:
-    """Administers the dataset."""
-    return platform.permissions.create_user("ann")
-
-
-@pytest.fixture
-def ben(platform: Platform) -> Actor:
-    """May write it."""
-    return platform.permissions.create_user("ben")
-
-
-@pytest.fixture
 def sales(platform: Platform, ann: Actor, ben: Actor) -> DatasetRef:
-    """`main` is at version 2, `release/1` at 3 and `side` at 4, which all stand on 1; `ahead` is at 5, which stands on 3."""
+    """Ann administers it, ben may write it. `main` is at version 2, `release/1` at 3 and `side` at 4, which all stand on 1; `ahead` is at
+    5, which stands on 3."""
     dataset = make.dataset(platform, "sales", ann)
     platform.permissions.grant_permission(ann, ben, WRITE, dataset.id)
     make.commit(platform, dataset, {"a": b"1"}, actor=ann)
