@@ -115,8 +115,8 @@ def tried(
     assert kept(world, theirs) == before
 
 
-AS_IT_SAYS = {"after", "where", "columns", "message"}
-"""Where another text rightly gives another answer: an order, conditions with a grammar of their own."""
+AS_IT_SAYS = {"after", "where", "columns", "message", "if-none-match"}
+"""Where another text rightly gives another answer: an order, conditions with a grammar of their own (`*` is whatever is there)."""
 
 
 def said(world: World, who: str, request: Any, text: str) -> tuple[int, str, Mapping[str, str], object]:
