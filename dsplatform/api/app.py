@@ -158,7 +158,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.database_url = url
     app.state.stopping = False
-    app.state.runs = Runs(settings.dagster_url)
+    app.state.runs = Runs(settings.dagster_url, settings.dagster_link)
     app.state.last_look = operations.LastLook()
     app.state.limits = Limits(settings.rate_limit, settings.max_uploads)
     app.state.cuts = Cuts()

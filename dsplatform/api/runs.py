@@ -30,16 +30,17 @@ class Run:
 class Runs:
     """The runs of the Dagster instance behind one web server."""
 
-    def __init__(self, url: str) -> None:
-        """`url` as `http://127.0.0.1:3000`; empty: there is none to ask."""
+    def __init__(self, url: str, link: str = "") -> None:
+        """`url` as `http://127.0.0.1:3000`; empty: there is none to ask. `link`: where browsers find the same; empty: there."""
         self._url = url
+        self._link = link or url
 
     def tagged(self, key: str, value: str) -> Run | None:
         """The latest run with that tag; None where there is none, or nobody answers."""
         found = self._ask(_FIND, filter={"tags": [{"key": key, "value": value}]})
         try:
             run = found["runsOrError"]["results"][0]
-            return Run(run["runId"], run["status"], f"{self._url}/runs/{quote(run['runId'])}")
+            return Run(run["runId"], run["status"], f"{self._link}/runs/{quote(run['runId'])}")
         except (KeyError, IndexError, TypeError):
             return None
 

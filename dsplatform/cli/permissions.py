@@ -1,6 +1,6 @@
-"""`grant`, `revoke`, `grants`, `can`, `who-can`: who may do what; `branch protect` and `branch unprotect`."""
+"""`grant`, `revoke`, `grants`, `can`, `who-can`: who may do what; `file grant` and its kin; `branch protect` and `branch unprotect`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from dsplatform.core.domain import Actor
     from dsplatform.core.types import PermissionType
     from dsplatform.core.values import DatasetRef
-    from dsplatform.permissions.model import Grantee
+    from dsplatform.permissions.model import Grant, Grantee
+
+file = typer.Typer(
+    no_args_is_help=True,
+    help="Rights on a file by itself, beside those on the datasets whose versions name it.\n\n"
+    "A file is a content, named by its id, which `dsplatform why HASH` tells. Such a right keeps nothing: the file goes when no version "
+    "names it any more.",
+)
 
 
 class RightName(StrEnum):
@@ -38,6 +45,11 @@ Right = Annotated[RightName, typer.Argument(metavar="read|write|admin", help="Ea
 User = Annotated[str | None, typer.Option("--user", "-u", metavar="NAME", help="A user, or a service account.")]
 Group = Annotated[str | None, typer.Option("--group", "-g", metavar="NAME", help="A group: all who are in it at that moment.")]
 Everyone = Annotated[bool, typer.Option("--everyone", help="Every active user, also those to come.")]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="DATE", help="When it ends: 2030-01-31 (with that day), or a time with its zone.")
+]
+Days = Annotated[float | None, typer.Option("--for", metavar="DAYS", help="How many days it lasts.")]
+File = Annotated[int, typer.Argument(metavar="FILE", min=1, help="The id of a file, as `dsplatform why HASH` tells.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many, at most.")]
 
 
@@ -57,10 +69,8 @@ def grant(
     user: User = None,
     group: Group = None,
     everyone: Everyone = False,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DATE", help="When it ends: 2030-01-31 (with that day), or a time with its zone.")
-    ] = None,
-    days: Annotated[float | None, typer.Option("--for", metavar="DAYS", help="How many days it lasts.")] = None,
+    until: Until = None,
+    days: Days = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a user, a group or everyone a right on a dataset, for good or until a date. It takes the right `admin`.
@@ -70,8 +80,7 @@ def grant(
     end = _end(until, days)
     with _opened(dataset) as (platform, actor, ref):
         made = platform.permissions.grant_permission(actor, _grantee(user, group, everyone), _right(right), ref.id, until=end)
-    ends = "" if made.expires_at is None else f" until {made.expires_at.astimezone():%Y-%m-%d %H:%M}"
-    tell(f"{made.grantee.said} holds '{made.right}' on {ref.slug}{ends} (grant {made.id})", made, as_json=as_json)
+    _tell(made, ref.slug, as_json)
 
 
 def revoke(
@@ -102,13 +111,7 @@ def grants(
         raise Invalid("--user lists what a user holds everywhere: leave out DATASET, or ask `dsplatform can USER RIGHT DATASET`")
     with _opened(dataset) as (platform, actor, ref):
         found = platform.permissions.grants(actor, ref, limit=limit)
-    if as_json:
-        emit(list(found))
-    elif found:
-        rows = [(g.id, g.right, g.grantee.said, g.granted_by, g.granted_at, g.expires_at or "for good") for g in found]
-        table("", ["grant", "right", "to", "by", "since", "until"], rows, right=["grant"])
-    else:
-        typer.echo(f"no grant: only roles give rights on {ref.slug}")
+    _list(found, f"no grant: only roles give rights on {ref.slug}", as_json)
 
 
 def _held(user: str | None, limit: int, as_json: bool) -> None:
@@ -149,6 +152,59 @@ def who_can(right: Right, dataset: Dataset, limit: Limit = 1000, as_json: AsJson
     table("", ["user", "how"], [(holder.username, "; ".join(way.said for way in holder.ways)) for holder in found])
 
 
+@file.command("grant")
+def grant_file(
+    file: File,
+    right: Right,
+    user: User = None,
+    group: Group = None,
+    everyone: Everyone = False,
+    until: Until = None,
+    days: Days = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a user, a group or everyone a right on a file. It takes the right `admin` on it, or on a dataset of which a version names it."""
+    from dsplatform.cli.session import opened
+    from dsplatform.core.types import FileId
+
+    end = _end(until, days)
+    with opened() as session:
+        platform = session.platform
+        grantee = _grantee(user, group, everyone)
+        made = platform.permissions.grant_file(platform.actor(), grantee, _right(right), FileId(file), until=end)
+    _tell(made, f"file {file}", as_json)
+
+
+@file.command("revoke")
+def revoke_file(
+    file: File,
+    grant: Annotated[
+        int, typer.Argument(metavar="GRANT", min=1, help="The number of the grant, as `dsplatform file grants FILE` lists it.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Take a grant on a file back, at once. It takes what `file grant` takes."""
+    from dsplatform.cli.session import opened
+    from dsplatform.core.types import FileId
+
+    with opened() as session:
+        platform = session.platform
+        gone = platform.permissions.revoke_file_grant(platform.actor(), FileId(file), grant)
+    tell(f"the grant of '{gone.right}' on file {file} to {gone.grantee.said} is taken back", gone, as_json=as_json)
+
+
+@file.command("grants")
+def file_grants(file: File, limit: Limit = 1000, as_json: AsJson = False) -> None:
+    """List the grants on a file by itself. It takes what `file grant` takes."""
+    from dsplatform.cli.session import opened
+    from dsplatform.core.types import FileId
+
+    with opened() as session:
+        platform = session.platform
+        found = platform.permissions.file_grants(platform.actor(), FileId(file), limit=limit)
+    _list(found, f"no grant: only roles and datasets give rights on file {file}", as_json)
+
+
 @branch.command("protect")
 def protect_branch(
     dataset: Dataset,
@@ -186,6 +242,21 @@ def list_protections(dataset: Dataset, as_json: AsJson = False) -> None:
         table("", ["branch", "demands", "by", "since"], [(p.branch, p.demands, p.set_by, p.set_at) for p in found])
     else:
         typer.echo("no branch is protected")
+
+
+def _tell(made: "Grant", on: str, as_json: bool) -> None:
+    ends = "" if made.expires_at is None else f" until {made.expires_at.astimezone():%Y-%m-%d %H:%M}"
+    tell(f"{made.grantee.said} holds '{made.right}' on {on}{ends} (grant {made.id})", made, as_json=as_json)
+
+
+def _list(found: "Sequence[Grant]", nothing: str, as_json: bool) -> None:
+    if as_json:
+        emit(list(found))
+    elif found:
+        rows = [(g.id, g.right, g.grantee.said, g.granted_by, g.granted_at, g.expires_at or "for good") for g in found]
+        table("", ["grant", "right", "to", "by", "since", "until"], rows, right=["grant"])
+    else:
+        typer.echo(nothing)
 
 
 def _right(name: RightName) -> "PermissionType":

@@ -198,6 +198,7 @@ class Settings:
     trusted_proxies: str = _setting("Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas", "", _addresses)
     metrics_public: str = _setting("`on`: `/metrics` needs no credential", "off", _one_of("on", "off"))
     dagster_url: str = _setting("Dagster UI that the API asks about runs; empty: it tells what the database knows", "", _http_url)
+    dagster_link: str = _setting("The same as browsers reach it, for links; empty: as the API does", "", _http_url)
     legacy_database_url: str = _setting("PostgreSQL database of the legacy system", "", _database_url, secret=True)
     legacy_roots: tuple[Path, ...] = _setting(
         "Folders in which files of the legacy system may lie, separated by commas; no other file is read", "", _folders, empty=()

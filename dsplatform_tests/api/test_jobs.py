@@ -52,7 +52,7 @@ def dagster(app: FastAPI) -> Iterator[Dagster]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    app.state.runs = Runs(f"http://127.0.0.1:{server.server_port}")
+    app.state.runs = Runs(f"http://127.0.0.1:{server.server_port}", "http://dagster.example/ui")
     yield there
     server.shutdown()
     thread.join()
@@ -85,7 +85,7 @@ def test_a_run_tells_where_the_version_stands(status: str, state: str, operator:
     dagster.status = status
     job = operator.get(JOB).json()
     assert (job["state"], job["run_id"]) == (state, RUN)
-    assert job["url"].endswith(f"/runs/{RUN}")
+    assert job["url"] == f"http://dagster.example/ui/runs/{RUN}"
     assert dagster.asked[0] == {"filter": {"tags": [{"key": f"dsplatform/version.{version_id}", "value": "sales@1"}]}}
 
 

@@ -54,6 +54,26 @@ def test_a_right_is_granted_shown_and_taken_back(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("shop")
+def test_a_right_on_a_file_is_granted_shown_and_taken_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (component,) = json.loads(run("files", "shop", "--json").stdout)
+    file = json.loads(run("why", component["content_hash"], "--json").stdout)["file_id"]
+    assert run("file", "grants", file).stdout == f"no grant: only roles and datasets give rights on file {file}\n"
+    told = run("file", "grant", file, "read", "--user", "ben").stdout
+    number = told.rpartition("grant ")[2].rstrip(")\n")
+    assert told == f"user 'ben' holds 'read' on file {file} (grant {number})\n"
+    assert f"on file {file} until " in run("file", "grant", file, "read", "--everyone", "--for", 2).stdout
+    listed = json.loads(run("file", "grants", file, "--json").stdout)
+    assert [(grant["grantee"]["name"], grant["right"]) for grant in listed] == [("ben", "read"), ("everyone", "read")]
+    assert "user 'ben'" in run("file", "grants", file).stdout
+    assert run("file", "revoke", file, number).stdout == f"the grant of 'read' on file {file} to user 'ben' is taken back\n"
+    with pytest.raises(NotFound, match=f"there is no grant {number} on this file"):
+        run("file", "revoke", file, number)
+    monkeypatch.setenv("DSPLATFORM_USER", "cleo")
+    with pytest.raises(Denied, match="lacks the right 'admin'"):
+        run("file", "grants", file)
+
+
+@pytest.mark.usefixtures("shop")
 def test_can_answers_by_its_exit_code_and_a_sentence(run: Run) -> None:
     no = run("can", "ben", "read", "shop")
     assert (no.exit_code, no.stdout) == (1, "ben lacks 'read' on dataset 'shop': who administers it can grant it\n")

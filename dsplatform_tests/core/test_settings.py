@@ -48,6 +48,7 @@ WRONG = [
     ("TRUSTED_PROXIES", "proxy.example.org", "does not appear to be an IP"),
     ("METRICS_PUBLIC", "yes", "must be one of on, off"),
     ("DAGSTER_URL", "localhost:3000", "must be an address such as"),
+    ("DAGSTER_LINK", "dagster.example", "must be an address such as"),
     ("LEGACY_DATABASE_URL", "mysql://host/db", "must be a PostgreSQL URL"),
     ("LEGACY_MOUNTS", "/mnt/old", "must be pairs such as"),
     ("LEGACY_MOUNTS", "old=/new", "must be pairs such as"),
